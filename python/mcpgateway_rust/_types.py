@@ -1,0 +1,107 @@
+"""Plain values that callers pass in and get back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from mcpgateway_rust._native import Payload
+
+# `collections.abc.Buffer` (PEP 688) is Python 3.12's; until then any exporter is `Any` to a type checker.
+Buffer: TypeAlias = Any
+HeadersLike: TypeAlias = "Headers | Mapping[str, str] | Iterable[tuple[str, str]]"
+Body: TypeAlias = "Buffer | Payload | Iterable[Buffer] | AsyncIterable[Buffer] | None"
+Mutation: TypeAlias = Literal["borrow", "snapshot", "detect"]
+FilePath: TypeAlias = "str | PathLike[str]"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timeouts:
+    """How long each part of a call may take, in seconds. None means that only `total` bounds it.
+
+    Attributes:
+        connect: To look up the host, connect and agree on TLS. Set for a client, not for a call.
+        first_byte: From the last byte of the request to the head of the reply.
+        idle: Without a byte moving, while the request is sent or the reply is received.
+        total: For the whole call, with all its attempts and redirects.
+    """
+
+    connect: float | None = 10.0
+    first_byte: float | None = 60.0
+    idle: float | None = 60.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How much of a reply is accepted.
+
+    Attributes:
+        max_response_bytes: Bytes of the body, on the wire and after decoding.
+        max_header_bytes: Bytes of all header names and values.
+        max_headers: Number of headers.
+        max_decoded_ratio: Decoded bytes for each byte on the wire, beyond a first mebibyte.
+    """
+
+    max_response_bytes: int = 4 << 30
+    max_header_bytes: int = 256 << 10
+    max_headers: int = 256
+    max_decoded_ratio: float = 200.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """What is sent again when the connection fails.
+
+    A request of which no byte has left may always be sent again; one that may have been received, only if
+    its method is idempotent (RFC 9110, section 9.2.2) or `non_idempotent` vouches for it.
+
+    Attributes:
+        attempts: Attempts after the first.
+        non_idempotent: Whether a POST or PATCH that may have been received is sent again too.
+    """
+
+    attempts: int = 0
+    non_idempotent: bool = False
+
+
+class Headers(Mapping[str, str]):
+    """Headers by name, whatever its case; repeated names are kept.
+
+    `headers["x"]` joins repeated values by a comma, as RFC 9110 (section 5.3) allows; `get_list` does not.
+    """
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
+        self._pairs = list(pairs)
+
+    def get_list(self, name: str) -> list[str]:
+        """All values of `name`, in the order they came."""
+        wanted = name.lower()
+        return [value for key, value in self._pairs if key.lower() == wanted]
+
+    def multi_items(self) -> list[tuple[str, str]]:
+        """All pairs, in the order they came."""
+        return list(self._pairs)
+
+    def __getitem__(self, name: str) -> str:
+        values = self.get_list(name)
+        if not values:
+            raise KeyError(name)
+        return ", ".join(values)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and bool(self.get_list(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(key.lower() for key, _ in self._pairs))
+
+    def __len__(self) -> int:
+        return len({key.lower() for key, _ in self._pairs})
+
+    def __repr__(self) -> str:
+        return f"Headers({self._pairs!r})"

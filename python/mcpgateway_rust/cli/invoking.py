@@ -1,0 +1,72 @@
+"""One call from the command line, with progress on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bars
+
+from mcpgateway_rust import Client, Payload, Progress, Response
+from mcpgateway_rust._types import Timeouts
+from mcpgateway_rust.exceptions import FileError
+
+_REFRESH_SECONDS = 0.1
+
+
+def read_body(argument: str | None) -> Payload | None:
+    """The body that `--body` names: text, `@FILE`, or `@-` for standard input."""
+    if argument is None:
+        return None
+    if argument == "@-":
+        return Payload(sys.stdin.buffer.read())
+    if not argument.startswith("@"):
+        return Payload(argument.encode())
+    try:
+        # The file is the user's own, named for this one call.
+        return Payload.open(argument[1:], trusted=True)
+    except FileError as error:
+        raise typer.BadParameter(str(error), param_hint="--body") from error
+
+
+def invoke_with_progress(
+    method: str,
+    url: str,
+    body: Payload | None,
+    headers: list[tuple[str, str]],
+    output: Path | None,
+    timeouts: Timeouts,
+) -> Response:
+    """Send the request and wait for its reply; on a terminal, show how far both have come."""
+    progress = Progress()
+    finished = threading.Event()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars, Client() as client:
+        tasks = (bars.add_task("sending", total=None), bars.add_task("receiving", total=None))
+        watcher = threading.Thread(target=_watch, args=(bars, tasks, progress, finished), daemon=True)
+        watcher.start()
+        try:
+            return client.request(
+                method, url, body=body, headers=headers, to_file=output, timeouts=timeouts, progress=progress
+            )
+        finally:
+            finished.set()
+            watcher.join()
+
+
+def _watch(bars: Bars, tasks: tuple[TaskID, TaskID], progress: Progress, finished: threading.Event) -> None:
+    sending, receiving = tasks
+    while not finished.wait(_REFRESH_SECONDS):
+        bars.update(sending, completed=progress.sent, total=progress.total_send)
+        bars.update(receiving, completed=progress.received, total=progress.total_receive)

@@ -1,0 +1,154 @@
+"""What can go wrong, as classes that a Python person would catch anyway.
+
+Every error says how far the call had come and whether the peer may have acted, so that a caller can
+decide what to do without reading its text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mcpgateway_rust import Response
+
+Phase = Literal["resolve", "connect", "tls", "send", "first_byte", "receive", "parse"]
+Sent = Literal["no", "yes", "unknown"]
+
+
+class GatewayError(Exception):
+    """Anything that a call of this package can fail with.
+
+    Attributes:
+        phase: How far the call had come, or None if it had not begun.
+        sent: Whether the peer may have acted: `"no"` (no byte left), `"yes"` (it answered) or `"unknown"`.
+        retryable: Whether the same call may succeed later without acting twice.
+    """
+
+    def __init__(
+        self, message: str = "", *, phase: Phase | None = None, sent: Sent = "unknown", retryable: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.phase = phase
+        self.sent = sent
+        self.retryable = retryable
+
+
+class ConnectError(GatewayError, ConnectionError):
+    """No connection could be made; no byte was sent."""
+
+
+class TlsError(ConnectError):
+    """The peers could not agree on TLS, or a certificate was refused."""
+
+
+class ConnectionLost(GatewayError, ConnectionError):  # noqa: N818 - named as what happened
+    """The connection was reset or closed while it was in use."""
+
+
+class IncompleteBody(ConnectionLost):
+    """The body of the reply ended before its announced length."""
+
+
+class ProtocolError(GatewayError, ConnectionError):
+    """The peer does not speak HTTP as the standard has it."""
+
+
+class GatewayTimeout(GatewayError, TimeoutError):  # noqa: N818 - named as what happened
+    """A timeout passed.
+
+    Attributes:
+        timeout: Which: `"connect"`, `"first_byte"`, `"idle"` or `"total"`.
+        seconds: Its value.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        timeout: str = "total",
+        seconds: float = 0.0,
+        phase: Phase | None = None,
+        sent: Sent = "unknown",
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message, phase=phase, sent=sent, retryable=retryable)
+        self.timeout = timeout
+        self.seconds = seconds
+
+
+class LimitExceeded(GatewayError, ValueError):  # noqa: N818 - named as what happened
+    """The reply is larger than a limit allows.
+
+    Attributes:
+        limit: The limit's name, such as `"max_response_bytes"`.
+        value: The limit's value.
+        got: What arrived or was announced; may be only the part seen before giving up.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        limit: str = "",
+        value: int = 0,
+        got: int = 0,
+        phase: Phase | None = None,
+        sent: Sent = "unknown",
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message, phase=phase, sent=sent, retryable=retryable)
+        self.limit = limit
+        self.value = value
+        self.got = got
+
+
+class InvalidRequest(GatewayError, ValueError):  # noqa: N818 - named as what happened
+    """The request cannot be sent: its URL, method, a header or an option."""
+
+
+class InvalidReply(GatewayError, ValueError):  # noqa: N818 - named as what happened
+    """The reply is not what was asked for, such as text where JSON was expected."""
+
+
+class HTTPStatusError(GatewayError, ValueError):
+    """The status of the reply is not one of success.
+
+    Attributes:
+        response: The reply.
+    """
+
+    def __init__(self, message: str = "", *, response: Response) -> None:
+        super().__init__(message, sent="yes")
+        self.response = response
+
+
+class PayloadMutated(GatewayError, ValueError):  # noqa: N818 - named as what happened
+    """A buffer sent with `mutation="detect"` was written to while it was sent."""
+
+
+class UnsupportedBuffer(GatewayError, TypeError):  # noqa: N818 - named as what happened
+    """The object has no buffer that can be sent or received into."""
+
+
+class QuotaExceeded(GatewayError, MemoryError):  # noqa: N818 - named as what happened
+    """There is not enough memory, or not within the budget."""
+
+
+class FileError(GatewayError, OSError):
+    """A file could not be read or written."""
+
+
+class ForkedError(GatewayError, RuntimeError):
+    """The handle belongs to the parent of this forked process."""
+
+
+class Cancelled(GatewayError):  # noqa: N818 - named as what happened
+    """The call was cancelled before it was complete."""
+
+
+class ClientClosed(GatewayError, RuntimeError):  # noqa: N818 - named as what happened
+    """The client is closed."""
+
+
+class InternalError(GatewayError, RuntimeError):
+    """A fault inside this package. Please report it."""

@@ -1,0 +1,1 @@
+"""The services of the gateway, by the names of ADR-041."""

@@ -1,0 +1,242 @@
+//! The binding: convert, call, convert.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcpgateway_bridge::{
+    IntoPyResult, NativeClient, Pending, PyBody, PyResponse, RequestOptions, awaitable, guard, shared_client,
+    to_py_err,
+};
+use mcpgateway_engine::http::{Request, parse_headers};
+use mcpgateway_engine::{Client, Error, Result};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use tokio::sync::Mutex;
+
+use crate::core::{self, Order, Reply};
+use crate::serve::Server;
+
+/// How often the server looks for Ctrl-C.
+const SIGNAL_CHECK: Duration = Duration::from_millis(50);
+/// Results handed to Python at a time: making their objects holds the GIL for about a millisecond.
+const RESULTS_AT_ONCE: usize = 512;
+
+/// Invoke an agent and return its JSON reply (ADR-041, section 4).
+#[pyfunction]
+#[pyo3(signature = (url, method, headers_json, body = None))]
+fn invoke_agent<'py>(
+    py: Python<'py>,
+    url: &str,
+    method: &str,
+    headers_json: &str,
+    body: Option<&Bound<'py, PyAny>>,
+) -> PyResult<String> {
+    guard(py, || {
+        let headers = headers_from_json(headers_json).into_py_result(py)?;
+        let client = shared_client(py)?;
+        let body = body
+            .map(|body| PyBody::from_python(body, &client.options().policy))
+            .transpose()?;
+        let body = body.map(PyBody::into_body).unwrap_or_default();
+        let request = Request::new(method, url)
+            .into_py_result(py)?
+            .headers(headers)
+            .body(body);
+        let reply =
+            Pending::start(py, async move { core::invoke_agent(&client, request).await })?.wait(py)?;
+        let text = py.detach(|| core::json_reply(&reply));
+        PyResponse::raise_for_status_of(py, reply)?;
+        text.into_py_result(py)
+    })
+}
+
+/// Await the reply of an agent.
+#[pyfunction]
+#[pyo3(signature = (client, method, url, **options))]
+fn invoke_agent_async<'py>(
+    py: Python<'py>,
+    client: Option<&Bound<'py, NativeClient>>,
+    method: &str,
+    url: &str,
+    options: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    guard(py, || {
+        let client = given_or_shared(py, client)?;
+        let request =
+            RequestOptions::from_python(options, &client.options().policy)?.into_request(py, method, url)?;
+        awaitable(
+            py,
+            async move { core::invoke_agent(&client, request).await },
+            PyResponse::convert,
+        )
+    })
+}
+
+fn given_or_shared(py: Python<'_>, client: Option<&Bound<'_, NativeClient>>) -> PyResult<Client> {
+    client.map_or_else(|| shared_client(py), |client| Ok(client.get().client().clone()))
+}
+
+fn headers_from_json(text: &str) -> Result<mcpgateway_engine::http::HeaderMap> {
+    let headers: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(text).map_err(|cause| {
+            Error::invalid_request(
+                "headers_json is no JSON object of strings: pass json.dumps({\"name\": \"value\"})",
+            )
+            .with_source(cause)
+        })?;
+    parse_headers(
+        headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes())),
+    )
+}
+
+/// Begin to invoke an agent with each of `bodies`.
+#[pyfunction]
+#[pyo3(signature = (client, method, url, bodies, concurrency, order, **options))]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the Python wrapper names and defaults them"
+)]
+fn invoke_many(
+    py: Python<'_>,
+    client: Option<&Bound<'_, NativeClient>>,
+    method: &str,
+    url: &str,
+    bodies: &Bound<'_, PyAny>,
+    concurrency: usize,
+    order: &str,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<NativeBatch> {
+    guard(py, || {
+        let client = given_or_shared(py, client)?;
+        let concurrency = NonZeroUsize::new(concurrency)
+            .ok_or_else(|| PyValueError::new_err("concurrency=0: pass at least 1"))?;
+        let order = order_from(order)?;
+        let policy = client.options().policy;
+        let mut requests = Vec::with_capacity(bodies.len().unwrap_or(0));
+        for body in bodies.try_iter()? {
+            let options = RequestOptions::from_python(options, &policy)?;
+            let body = PyBody::from_python(&body?, &policy)?.into_body();
+            requests.push(options.into_request(py, method, url)?.body(body));
+        }
+        let len = requests.len();
+        let batch = core::invoke_many(&client, requests, concurrency, order).into_py_result(py)?;
+        let stopper = batch.stopper();
+        Ok(NativeBatch {
+            batch: Arc::new(Mutex::new(batch)),
+            stopper,
+            len,
+        })
+    })
+}
+
+fn order_from(name: &str) -> PyResult<Order> {
+    match name {
+        "input" => Ok(Order::Input),
+        "completion" => Ok(Order::Completion),
+        _ => Err(PyValueError::new_err(format!(
+            "order={name:?}: pass \"input\" or \"completion\""
+        ))),
+    }
+}
+
+/// Calls under way.
+#[pyclass(name = "Batch", module = "mcpgateway_rust._native", frozen)]
+struct NativeBatch {
+    batch: Arc<Mutex<core::Batch>>,
+    stopper: core::Stopper,
+    len: usize,
+}
+
+type Taken = Vec<(usize, Result<Reply>)>;
+
+impl NativeBatch {
+    fn taking(&self) -> impl Future<Output = Result<Taken>> + Send + 'static {
+        let batch = Arc::clone(&self.batch);
+        async move { Ok(batch.lock().await.take(RESULTS_AT_ONCE).await) }
+    }
+}
+
+#[pymethods]
+impl NativeBatch {
+    /// Await the results that come next: pairs of an index and a `Response` or an exception.
+    fn atake<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        awaitable(py, self.taking(), convert_taken)
+    }
+
+    /// Wait for the results that come next.
+    fn take(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let taken = Pending::start(py, self.taking())?.wait(py)?;
+        convert_taken(py, taken)
+    }
+
+    /// Cancel the calls that are not done.
+    fn cancel(&self) {
+        self.stopper.stop();
+    }
+
+    fn __len__(&self) -> usize {
+        self.len
+    }
+}
+
+fn convert_taken(py: Python<'_>, taken: Taken) -> PyResult<Py<PyAny>> {
+    let list = PyList::empty(py);
+    for (index, result) in taken {
+        match result {
+            Ok(reply) => list.append((index, PyResponse::convert(py, reply)?))?,
+            Err(error) => list.append((index, to_py_err(py, &error).into_value(py)))?,
+        }
+    }
+    Ok(list.into_any().unbind())
+}
+
+/// Serve the loopback agent until a signal ends it; `on_ready` is called with its URL.
+#[pyfunction]
+fn serve(py: Python<'_>, host: &str, port: u16, on_ready: &Bound<'_, PyAny>) -> PyResult<()> {
+    let address: SocketAddr = (
+        host.parse::<std::net::IpAddr>().map_err(|_| {
+            PyValueError::new_err(format!("host={host:?}: pass an IP address such as 127.0.0.1"))
+        })?,
+        port,
+    )
+        .into();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let server = py
+        .detach(|| runtime.block_on(Server::bind(address)))
+        .map_err(|cause| PyOSError::new_err(format!("listening on {address}: {cause}")))?;
+    on_ready.call1((server.url(),))?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = runtime.spawn(server.run(async {
+        // Dropped or sent, it means the same.
+        let _ = stopped.await;
+    }));
+    let interrupted = loop {
+        py.detach(|| runtime.block_on(async { tokio::time::sleep(SIGNAL_CHECK).await }));
+        if let Err(interrupted) = py.check_signals() {
+            break interrupted;
+        }
+    };
+    drop(stop);
+    py.detach(|| runtime.block_on(serving))
+        .map_err(|cause| PyOSError::new_err(cause.to_string()))?;
+    Err(interrupted)
+}
+
+/// Add this service to the native module.
+///
+/// # Errors
+/// `MemoryError` when there is no memory for it.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(invoke_agent, module)?)?;
+    module.add_function(wrap_pyfunction!(invoke_agent_async, module)?)?;
+    module.add_function(wrap_pyfunction!(invoke_many, module)?)?;
+    module.add_function(wrap_pyfunction!(serve, module)?)?;
+    module.add_class::<NativeBatch>()
+}

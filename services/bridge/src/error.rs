@@ -1,0 +1,107 @@
+//! One match from the engine's errors to the classes of `mcpgateway_rust.exceptions`.
+
+use mcpgateway_engine::{Error, ErrorKind, Result};
+use pyo3::exceptions::PyImportError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule};
+
+/// Turn a result of the engine into one of Python.
+pub trait IntoPyResult<T> {
+    /// The same result, its error as a Python exception.
+    ///
+    /// # Errors
+    /// The error that was there.
+    fn into_py_result(self, py: Python<'_>) -> PyResult<T>;
+}
+
+impl<T> IntoPyResult<T> for Result<T> {
+    fn into_py_result(self, py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| to_py_err(py, &error))
+    }
+}
+
+/// The Python exception for `error`.
+#[must_use]
+pub fn to_py_err(py: Python<'_>, error: &Error) -> PyErr {
+    raise(py, class_of(error.kind()), &error.to_string(), |details| {
+        details.set_item("phase", error.phase().map(mcpgateway_engine::Phase::as_str))?;
+        details.set_item("sent", error.sent().as_str())?;
+        details.set_item("retryable", error.is_retryable())?;
+        match error.kind() {
+            ErrorKind::Timeout { name, after } => {
+                details.set_item("timeout", name)?;
+                details.set_item("seconds", after.as_secs_f64())
+            }
+            ErrorKind::LimitExceeded { name, limit, got } => {
+                details.set_item("limit", name)?;
+                details.set_item("value", limit)?;
+                details.set_item("got", got)
+            }
+            _ => Ok(()),
+        }
+    })
+}
+
+/// An `UnsupportedBuffer`, whose message says what to pass instead.
+pub(crate) fn unsupported_buffer(py: Python<'_>, message: &str) -> PyErr {
+    raise(py, "UnsupportedBuffer", message, |details| {
+        details.set_item("sent", "no")
+    })
+}
+
+fn class_of(kind: &ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Connect => "ConnectError",
+        ErrorKind::Tls => "TlsError",
+        ErrorKind::ConnectionLost => "ConnectionLost",
+        ErrorKind::IncompleteBody => "IncompleteBody",
+        ErrorKind::Timeout { .. } => "GatewayTimeout",
+        ErrorKind::LimitExceeded { .. } => "LimitExceeded",
+        ErrorKind::InvalidRequest => "InvalidRequest",
+        ErrorKind::InvalidReply => "InvalidReply",
+        ErrorKind::Protocol => "ProtocolError",
+        ErrorKind::PayloadMutated => "PayloadMutated",
+        ErrorKind::QuotaExceeded => "QuotaExceeded",
+        ErrorKind::File => "FileError",
+        ErrorKind::Forked => "ForkedError",
+        ErrorKind::Cancelled => "Cancelled",
+        ErrorKind::Closed => "ClientClosed",
+        _ => "InternalError",
+    }
+}
+
+/// Make an exception of `class` with the attributes that `describe` sets.
+fn raise(
+    py: Python<'_>,
+    class: &str,
+    message: &str,
+    describe: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()>,
+) -> PyErr {
+    let made = exceptions(py).and_then(|module| {
+        let details = PyDict::new(py);
+        describe(&details)?;
+        module.getattr(class)?.call((message,), Some(&details))
+    });
+    match made {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}
+
+/// The class of `mcpgateway_rust.exceptions` with that name.
+pub(crate) fn exceptions(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = MODULE.get_or_try_init(py, || {
+        PyModule::import(py, "mcpgateway_rust.exceptions")
+            .map(Bound::unbind)
+            .map_err(|cause| {
+                let error = PyImportError::new_err(
+                    "mcpgateway_rust.exceptions is part of this package: install it again",
+                );
+                error.set_cause(py, Some(cause));
+                error
+            })
+    })?;
+    Ok(module.bind(py))
+}

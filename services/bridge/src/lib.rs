@@ -1,0 +1,24 @@
+//! The only crate that is about Python: buffers in and out, awaitables, errors.
+//!
+//! What belongs to no service is here: payloads, the client, replies. A service's own `python.rs`
+//! converts, calls its core, and converts back, with [`awaitable`] or [`Pending`] in between.
+
+mod awaitable;
+mod buffer;
+mod client;
+mod error;
+mod interpreter;
+mod memory;
+mod payload;
+mod request;
+mod response;
+
+pub use awaitable::{Pending, awaitable};
+pub use buffer::PyBody;
+pub use client::{NativeClient, PendingResponse, PendingStream, shared_client};
+pub use error::{IntoPyResult, to_py_err};
+pub use interpreter::{guard, prepare_interpreter};
+pub use memory::{exports_live, fail_points, pool_stats};
+pub use payload::{PyPayload, PyTransfer, PyTransferPolicy};
+pub use request::{BodyStream, BodyWriter, PyProgress, RequestOptions, body_stream};
+pub use response::{PyResponse, PyStreamingResponse};

@@ -1,0 +1,44 @@
+//! What is held where, for people and for tests.
+
+use mcpgateway_engine::fault;
+use mcpgateway_shm::Pool;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::buffer;
+
+/// How many exports of Python buffers are held by Rust now.
+#[pyfunction]
+#[must_use]
+pub fn exports_live() -> usize {
+    buffer::exports_live()
+}
+
+/// What the warm pool of this process holds, in bytes and regions.
+///
+/// # Errors
+/// `MemoryError` when the answer does not fit.
+#[pyfunction]
+pub fn pool_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let stats = Pool::global().stats();
+    let answer = PyDict::new(py);
+    answer.set_item("live_bytes", stats.live_bytes)?;
+    answer.set_item("idle_bytes", stats.idle_bytes)?;
+    answer.set_item("regions_live", stats.regions_live)?;
+    answer.set_item("regions_idle", stats.regions_idle)?;
+    answer.set_item("hits", stats.hits)?;
+    answer.set_item("misses", stats.misses)?;
+    answer.set_item("cap_bytes", stats.cap_bytes)?;
+    Ok(answer)
+}
+
+/// The points at which a build with feature `failpoints` can be made to panic; else none.
+#[pyfunction]
+#[must_use]
+pub fn fail_points() -> Vec<&'static str> {
+    if fault::ARMABLE {
+        fault::POINTS.to_vec()
+    } else {
+        Vec::new()
+    }
+}

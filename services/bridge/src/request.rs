@@ -1,0 +1,329 @@
+//! The options of a call, read from keyword arguments.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use mcpgateway_engine::http::{
+    Body, BodySender, Destination, HeaderMap, Limits, Mutation, Progress, Request, Timeouts, parse_headers,
+};
+use mcpgateway_engine::{Error, ErrorKind, TransferPolicy};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyMapping, PyString};
+
+use crate::awaitable::{Pending, awaitable};
+use crate::buffer::{PyBody, writable};
+use crate::error::IntoPyResult;
+use crate::payload::{PyPayload, parse_mutation};
+
+/// The keyword arguments of a call: `headers`, `body`, `timeouts`, `limits`, `mutation`, `into`,
+/// `to_file` and `progress`.
+#[derive(Default)]
+pub struct RequestOptions {
+    headers: Option<HeaderMap>,
+    body: Body,
+    timeouts: Option<Timeouts>,
+    limits: Option<Limits>,
+    mutation: Mutation,
+    destination: Destination,
+    progress: Option<Arc<Progress>>,
+}
+
+impl RequestOptions {
+    /// Read and check `options`.
+    ///
+    /// # Errors
+    /// `TypeError` or `ValueError` that names the option and says what to pass instead.
+    pub fn from_python(options: Option<&Bound<'_, PyDict>>, policy: &TransferPolicy) -> PyResult<Self> {
+        let mut read = Self::default();
+        for (name, value) in options.into_iter().flatten() {
+            if !value.is_none() {
+                read.set(name.cast::<PyString>()?.to_str()?, &value, policy)?;
+            }
+        }
+        Ok(read)
+    }
+
+    fn set(&mut self, name: &str, value: &Bound<'_, PyAny>, policy: &TransferPolicy) -> PyResult<()> {
+        match name {
+            "headers" => self.headers = Some(headers_from(value)?),
+            "body" => self.set_body(value, policy)?,
+            "timeouts" => self.timeouts = Some(timeouts_from(value)?),
+            "limits" => self.limits = Some(limits_from(value)?),
+            // A payload may bring its own rule, which the default must not undo.
+            "mutation" => {
+                let mutation = parse_mutation(value.extract()?)?;
+                self.mutation = if mutation == Mutation::Borrow {
+                    self.mutation
+                } else {
+                    mutation
+                };
+            }
+            "into" => self.set_destination(Destination::Into(writable(value)?))?,
+            "to_file" => self.set_destination(Destination::File(value.extract::<PathBuf>()?))?,
+            "progress" => self.progress = Some(Arc::clone(&value.cast::<PyProgress>()?.get().0)),
+            _ => {
+                return Err(PyTypeError::new_err(format!(
+                    "unknown option {name:?}: there are headers, body, timeouts, limits, mutation, into, to_file, progress"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn set_body(&mut self, value: &Bound<'_, PyAny>, policy: &TransferPolicy) -> PyResult<()> {
+        if let Ok(stream) = value.cast::<BodyStream>() {
+            self.body = stream.get().take(value.py())?;
+            return Ok(());
+        }
+        if let Ok(payload) = value.cast::<PyPayload>()
+            && payload.get().mutation() != Mutation::Borrow
+        {
+            self.mutation = payload.get().mutation();
+        }
+        self.body = PyBody::from_python(value, policy)?.into_body();
+        Ok(())
+    }
+
+    fn set_destination(&mut self, destination: Destination) -> PyResult<()> {
+        if !matches!(self.destination, Destination::Memory) {
+            return Err(PyValueError::new_err("pass into or to_file, not both"));
+        }
+        self.destination = destination;
+        Ok(())
+    }
+
+    /// The request that these options make.
+    ///
+    /// # Errors
+    /// `InvalidRequest` when method or URL are none.
+    pub fn into_request(self, py: Python<'_>, method: &str, url: &str) -> PyResult<Request> {
+        let mut request = Request::new(method, url)
+            .into_py_result(py)?
+            .body(self.body)
+            .mutation(self.mutation)
+            .timeouts(self.timeouts)
+            .limits(self.limits)
+            .destination(self.destination);
+        if let Some(headers) = self.headers {
+            request = request.headers(headers);
+        }
+        if let Some(progress) = self.progress {
+            request = request.progress(progress);
+        }
+        Ok(request)
+    }
+}
+
+/// Headers from a mapping or from pairs; values may be `str` or `bytes`.
+pub(crate) fn headers_from(value: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
+    let pairs = match value.cast::<PyMapping>() {
+        Ok(mapping) => match value.getattr_opt("multi_items")? {
+            Some(multi_items) => multi_items.call0()?,
+            None => mapping.items()?.into_any(),
+        },
+        Err(_) => value.clone(),
+    };
+    let pairs = pairs
+        .try_iter()?
+        .map(|pair| header_from(&pair?))
+        .collect::<PyResult<Vec<_>>>()?;
+    parse_headers(
+        pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice())),
+    )
+    .into_py_result(value.py())
+}
+
+fn header_from(pair: &Bound<'_, PyAny>) -> PyResult<(String, Vec<u8>)> {
+    let not_text = |_| {
+        PyTypeError::new_err(
+            "headers are a mapping or pairs of str: {\"name\": \"value\"} or [(\"name\", \"value\")]",
+        )
+    };
+    let (name, value) = pair
+        .extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()
+        .map_err(not_text)?;
+    let name = name.extract::<String>().map_err(not_text)?;
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok((name, bytes.as_bytes().to_vec()));
+    }
+    let text = value.extract::<String>().map_err(|_| {
+        let kind = value.get_type();
+        PyTypeError::new_err(format!("the value of header {name:?} is a {kind}: pass a str"))
+    })?;
+    Ok((name, text.into_bytes()))
+}
+
+/// `Timeouts` of the package: seconds, or `None` where a phase has no limit of its own.
+pub(crate) fn timeouts_from(value: &Bound<'_, PyAny>) -> PyResult<Timeouts> {
+    let seconds = |name: &str| -> PyResult<Option<Duration>> {
+        value
+            .getattr(name)?
+            .extract::<Option<f64>>()?
+            .map(|seconds| duration(name, seconds))
+            .transpose()
+    };
+    let total =
+        seconds("total")?.ok_or_else(|| PyValueError::new_err("total is always set: pass seconds"))?;
+    Ok(Timeouts {
+        connect: seconds("connect")?,
+        first_byte: seconds("first_byte")?,
+        idle: seconds("idle")?,
+        total,
+    })
+}
+
+fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
+    // A year, so that deadlines can be added up.
+    const MOST: f64 = 365.0 * 24.0 * 3600.0;
+    if seconds > 0.0 && seconds <= MOST {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(PyValueError::new_err(format!(
+            "{name}={seconds}: pass seconds above 0 and at most a year, or None"
+        )))
+    }
+}
+
+/// `Limits` of the package.
+pub(crate) fn limits_from(value: &Bound<'_, PyAny>) -> PyResult<Limits> {
+    Ok(Limits {
+        max_response_bytes: value.getattr("max_response_bytes")?.extract()?,
+        max_header_bytes: value.getattr("max_header_bytes")?.extract()?,
+        max_headers: value.getattr("max_headers")?.extract()?,
+        max_decoded_ratio: value.getattr("max_decoded_ratio")?.extract()?,
+    })
+}
+
+/// How far a call has come; may be read from any thread while it runs.
+#[pyclass(name = "Progress", module = "mcpgateway_rust", frozen)]
+#[derive(Default)]
+pub struct PyProgress(Arc<Progress>);
+
+#[pymethods]
+impl PyProgress {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes of the request handed to the connection.
+    #[getter]
+    fn sent(&self) -> u64 {
+        self.0.sent()
+    }
+
+    /// Bytes of the reply received.
+    #[getter]
+    fn received(&self) -> u64 {
+        self.0.received()
+    }
+
+    /// Bytes of the request, if known.
+    #[getter]
+    fn total_send(&self) -> Option<u64> {
+        self.0.total_send()
+    }
+
+    /// Bytes of the reply, if announced.
+    #[getter]
+    fn total_receive(&self) -> Option<u64> {
+        self.0.total_receive()
+    }
+
+    fn __repr__(&self) -> String {
+        let of = |total: Option<u64>| total.map_or("?".to_owned(), |total| total.to_string());
+        let (sent, received) = (self.0.sent(), self.0.received());
+        format!(
+            "<Progress sent {sent} of {}, received {received} of {}>",
+            of(self.0.total_send()),
+            of(self.0.total_receive())
+        )
+    }
+}
+
+/// The receiving half of a body that is made while it is sent.
+#[pyclass(module = "mcpgateway_rust._native", frozen)]
+pub struct BodyStream(Mutex<Option<Body>>);
+
+impl BodyStream {
+    fn take(&self, py: Python<'_>) -> PyResult<Body> {
+        let body = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        body.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidRequest,
+                "this stream was sent already: make another one",
+            )
+        })
+        .into_py_result(py)
+    }
+}
+
+/// The sending half of a body that is made while it is sent.
+#[pyclass(module = "mcpgateway_rust._native", frozen)]
+pub struct BodyWriter(Mutex<Option<Arc<BodySender>>>);
+
+/// A body that is made while it is sent: `(writer, stream)`.
+#[pyfunction]
+#[must_use]
+pub fn body_stream() -> (BodyWriter, BodyStream) {
+    let (sender, body) = Body::streamed();
+    (
+        BodyWriter(Mutex::new(Some(Arc::new(sender)))),
+        BodyStream(Mutex::new(Some(body))),
+    )
+}
+
+impl BodyWriter {
+    fn sender(&self, py: Python<'_>) -> PyResult<Arc<BodySender>> {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sender
+            .ok_or_else(|| Error::new(ErrorKind::Cancelled, "this body was given up"))
+            .into_py_result(py)
+    }
+}
+
+async fn send_part(
+    sender: Arc<BodySender>,
+    part: mcpgateway_engine::Payload,
+) -> mcpgateway_engine::Result<()> {
+    for frame in part.into_frames() {
+        sender.send(frame).await?;
+    }
+    Ok(())
+}
+
+#[pymethods]
+impl BodyWriter {
+    /// Send the next part; waits while the socket is slower.
+    fn send<'py>(&self, py: Python<'py>, part: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let part = PyBody::from_python(part, &TransferPolicy::default())?.into_payload(py)?;
+        awaitable(py, send_part(self.sender(py)?, part), |py, ()| Ok(py.None()))
+    }
+
+    /// As `send`, for threads that may block.
+    fn send_blocking(&self, py: Python<'_>, part: &Bound<'_, PyAny>) -> PyResult<()> {
+        let part = PyBody::from_python(part, &TransferPolicy::default())?.into_payload(py)?;
+        Pending::start(py, send_part(self.sender(py)?, part))?.wait(py)
+    }
+
+    /// The body is complete.
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let sender = self.sender(py)?;
+        awaitable(py, async move { sender.finish().await }, |py, ()| Ok(py.None()))
+    }
+
+    /// As `finish`, for threads that may block.
+    fn finish_blocking(&self, py: Python<'_>) -> PyResult<()> {
+        let sender = self.sender(py)?;
+        Pending::start(py, async move { sender.finish().await })?.wait(py)
+    }
+
+    /// Give the body up: the request fails, so that half a body is never taken for a whole one.
+    fn abandon(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}

@@ -1,0 +1,328 @@
+//! Replies as Python has them.
+
+use std::sync::Arc;
+
+use mcpgateway_engine::http::{HeaderMap, StreamingResponse, Version};
+use mcpgateway_engine::{ClientOptions, Error, ErrorKind, Response};
+use mcpgateway_shm::generation;
+use pyo3::exceptions::PyUnicodeDecodeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyString};
+use tokio::sync::Mutex;
+
+use crate::awaitable::{Pending, awaitable};
+use crate::error::exceptions;
+use crate::payload::{PyPayload, PyTransfer};
+
+/// A complete reply.
+#[pyclass(name = "Response", module = "mcpgateway_rust", frozen)]
+pub struct PyResponse {
+    response: Response,
+    body: Py<PyPayload>,
+    headers: PyOnceLock<Py<PyAny>>,
+}
+
+impl PyResponse {
+    /// The Python object for `response`.
+    ///
+    /// # Errors
+    /// `MemoryError` when there is no memory for it.
+    pub fn convert(py: Python<'_>, response: Response) -> PyResult<Py<PyAny>> {
+        let body = Py::new(py, PyPayload::new(response.body.clone()))?;
+        Ok(Py::new(
+            py,
+            Self {
+                response,
+                body,
+                headers: PyOnceLock::new(),
+            },
+        )?
+        .into_any())
+    }
+
+    /// Raise `HTTPStatusError` unless the status of `response` is one of success.
+    ///
+    /// # Errors
+    /// That error, which holds the response.
+    pub fn raise_for_status_of(py: Python<'_>, response: Response) -> PyResult<()> {
+        if !is_success(response.status) {
+            Self::convert(py, response)?.call_method0(py, "raise_for_status")?;
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl PyResponse {
+    /// The status code.
+    #[getter]
+    fn status(&self) -> u16 {
+        self.response.status
+    }
+
+    /// The headers, case-insensitive, repeated names kept.
+    #[getter]
+    fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let made = self
+            .headers
+            .get_or_try_init(py, || python_headers(py, &self.response.headers))?;
+        Ok(made.bind(py).clone())
+    }
+
+    /// The body; empty if it was received with `into` or `to_file`.
+    #[getter]
+    fn body(&self, py: Python<'_>) -> Py<PyPayload> {
+        self.body.clone_ref(py)
+    }
+
+    /// The body as text.
+    #[getter]
+    fn text<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        let bytes = self.body.get().whole(py)?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(PyString::new(py, text)),
+            Err(error) => Err(PyUnicodeDecodeError::new_utf8(py, bytes, error)?.into()),
+        }
+    }
+
+    /// Bytes of the body, decoded; also those received with `into` or `to_file`.
+    #[getter]
+    fn received(&self) -> u64 {
+        self.response.received
+    }
+
+    /// How the body of the request was sent.
+    #[getter]
+    fn transfer(&self) -> PyTransfer {
+        PyTransfer(self.response.sent)
+    }
+
+    /// `"HTTP/1.1"` or `"HTTP/2"`.
+    #[getter]
+    fn http_version(&self) -> &'static str {
+        version_name(self.response.version)
+    }
+
+    /// The URL that answered, without userinfo and query.
+    #[getter]
+    fn url(&self) -> &str {
+        &self.response.url
+    }
+
+    /// Whether the status is one of success (200 to 299).
+    #[getter]
+    fn is_success(&self) -> bool {
+        is_success(self.response.status)
+    }
+
+    /// Raise `HTTPStatusError` unless the status is one of success; else return this reply.
+    fn raise_for_status<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        if slf.get().is_success() {
+            return Ok(slf.clone());
+        }
+        let response = &slf.get().response;
+        let message = format!("{} answered with status {}", response.url, response.status);
+        let details = PyDict::new(slf.py());
+        details.set_item("response", slf)?;
+        let exception = exceptions(slf.py())?
+            .getattr("HTTPStatusError")?
+            .call((message,), Some(&details))?;
+        Err(PyErr::from_value(exception))
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "<Response {} {}, {} bytes>",
+            self.response.status, self.response.url, self.response.received
+        )
+    }
+}
+
+/// A reply whose body is read as it arrives.
+#[pyclass(name = "StreamingResponse", module = "mcpgateway_rust", frozen)]
+pub struct PyStreamingResponse {
+    status: u16,
+    headers: HeaderMap,
+    version: Version,
+    url: String,
+    sent: PyTransfer,
+    /// `None` once it is read or closed.
+    body: Arc<Mutex<Option<StreamingResponse>>>,
+    options: ClientOptions,
+    generation: u64,
+}
+
+impl PyStreamingResponse {
+    pub(crate) fn convert(
+        py: Python<'_>,
+        (response, options): (StreamingResponse, ClientOptions),
+    ) -> PyResult<Py<PyAny>> {
+        let made = Self {
+            status: response.status,
+            headers: response.headers.clone(),
+            version: response.version,
+            url: response.url.clone(),
+            sent: PyTransfer(response.sent),
+            body: Arc::new(Mutex::new(Some(response))),
+            options,
+            generation: generation(),
+        };
+        Ok(Py::new(py, made)?.into_any())
+    }
+
+    fn chunk_future(
+        &self,
+    ) -> impl Future<Output = mcpgateway_engine::Result<Option<bytes::Bytes>>> + Send + 'static {
+        let body = Arc::clone(&self.body);
+        let forked = self.is_forked();
+        async move {
+            forked?;
+            let mut body = body.lock().await;
+            let Some(response) = body.as_mut() else {
+                return Ok(None);
+            };
+            let chunk = response.chunk().await;
+            if !matches!(chunk, Ok(Some(_))) {
+                // Ended or failed: the connection is let go at once.
+                *body = None;
+            }
+            chunk
+        }
+    }
+
+    fn read_future(&self) -> impl Future<Output = mcpgateway_engine::Result<Response>> + Send + 'static {
+        let body = Arc::clone(&self.body);
+        let forked = self.is_forked();
+        let options = self.options.clone();
+        async move {
+            forked?;
+            let response = body.lock().await.take();
+            let closed = || Error::new(ErrorKind::Closed, "this reply was read or closed already");
+            response.ok_or_else(closed)?.read(&options).await
+        }
+    }
+
+    fn is_forked(&self) -> mcpgateway_engine::Result<()> {
+        if self.generation == generation() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Forked,
+            "this reply belongs to the parent of this process: ask again here",
+        ))
+    }
+}
+
+fn convert_chunk(py: Python<'_>, chunk: Option<bytes::Bytes>) -> PyResult<Py<PyAny>> {
+    match chunk {
+        Some(chunk) => Ok(Py::new(py, PyPayload::new(chunk.into()))?.into_any()),
+        None => Ok(py.None()),
+    }
+}
+
+#[pymethods]
+impl PyStreamingResponse {
+    /// The status code.
+    #[getter]
+    fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The headers, case-insensitive, repeated names kept.
+    #[getter]
+    fn headers(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        python_headers(py, &self.headers)
+    }
+
+    /// `"HTTP/1.1"` or `"HTTP/2"`.
+    #[getter]
+    fn http_version(&self) -> &'static str {
+        version_name(self.version)
+    }
+
+    /// The URL that answered, without userinfo and query.
+    #[getter]
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How the body of the request was sent.
+    #[getter]
+    fn transfer(&self) -> PyTransfer {
+        PyTransfer(self.sent.0)
+    }
+
+    /// Await the next bytes of the body as they arrive; `None` at its end.
+    fn achunk<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        awaitable(py, self.chunk_future(), convert_chunk)
+    }
+
+    /// Wait for the next bytes of the body; `None` at its end.
+    fn chunk(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let chunk = Pending::start(py, self.chunk_future())?.wait(py)?;
+        convert_chunk(py, chunk)
+    }
+
+    /// Await all that is left of the body, as a `Response`.
+    fn aread<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        awaitable(py, self.read_future(), PyResponse::convert)
+    }
+
+    /// Wait for all that is left of the body, as a `Response`.
+    fn read(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let response = Pending::start(py, self.read_future())?.wait(py)?;
+        PyResponse::convert(py, response)
+    }
+
+    /// Let the connection go, whatever is left of the body.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if self.is_forked().is_err() {
+            return Ok(());
+        }
+        let body = Arc::clone(&self.body);
+        Pending::start(py, async move {
+            *body.lock().await = None;
+            Ok(())
+        })?
+        .wait(py)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<StreamingResponse {} {}>", self.status, self.url)
+    }
+}
+
+/// The reply and the options that say how the rest of it is received.
+pub(crate) type Streamed = (StreamingResponse, ClientOptions);
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+fn version_name(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_2 => "HTTP/2",
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// `mcpgateway_rust.Headers`, from pairs.
+fn python_headers(py: Python<'_>, headers: &HeaderMap) -> PyResult<Py<PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let class = CLASS.get_or_try_init(py, || {
+        py.import("mcpgateway_rust._types")?
+            .getattr("Headers")
+            .map(Bound::unbind)
+    })?;
+    // Header values are bytes; latin-1 shows each as one character (RFC 9110, section 5.5).
+    let latin_1 = |value: &[u8]| value.iter().map(|byte| char::from(*byte)).collect::<String>();
+    let pairs = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), latin_1(value.as_bytes())));
+    Ok(class
+        .bind(py)
+        .call1((PyList::new(py, pairs.collect::<Vec<_>>())?,))?
+        .unbind())
+}

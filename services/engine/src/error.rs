@@ -1,0 +1,307 @@
+//! One error for everything the engine does: what failed, to what, in which phase, and whether the
+//! other side may have acted.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+/// The result of everything in the engine that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// Something that failed, and what a caller needs to decide what to do about it.
+pub struct Error {
+    // Boxed, so that a `Result` stays as small as its value.
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    subject: String,
+    phase: Option<Phase>,
+    sent: Sent,
+    source: Option<Source>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No connection could be made; no byte was sent.
+    Connect,
+    /// The peers could not agree on TLS, or a certificate was refused.
+    Tls,
+    /// The connection was reset or closed while it was in use.
+    ConnectionLost,
+    /// The body ended before its announced length.
+    IncompleteBody,
+    /// One of the [`Timeouts`](crate::Timeouts) passed.
+    Timeout {
+        /// Which: `connect`, `first_byte`, `idle` or `total`.
+        name: &'static str,
+        /// Its value.
+        after: Duration,
+    },
+    /// One of the [`Limits`](crate::Limits) was passed.
+    LimitExceeded {
+        /// Which, by the name of its field.
+        name: &'static str,
+        /// Its value.
+        limit: u64,
+        /// What arrived or was announced; may be only the part seen before giving up.
+        got: u64,
+    },
+    /// The request itself cannot be sent: its URL, method, a header, an option.
+    InvalidRequest,
+    /// The reply is not what the protocol above HTTP asks for.
+    InvalidReply,
+    /// The peer does not speak HTTP as the standard has it.
+    Protocol,
+    /// A buffer sent with [`Mutation::Detect`](crate::http::Mutation) changed while it was sent.
+    PayloadMutated,
+    /// There is not enough memory or disk, within the budget.
+    QuotaExceeded,
+    /// A file could not be read or written.
+    File,
+    /// The handle belongs to the parent of this forked process.
+    Forked,
+    /// The call was cancelled.
+    Cancelled,
+    /// The client is closed.
+    Closed,
+    /// A fault of this library: a panic was caught.
+    Internal,
+}
+
+/// How far a call had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Looking up the host's address.
+    Resolve,
+    /// Opening the connection.
+    Connect,
+    /// Agreeing on TLS.
+    Tls,
+    /// Sending the request.
+    Send,
+    /// Waiting for the head of the reply.
+    FirstByte,
+    /// Receiving the body of the reply.
+    Receive,
+    /// Reading what was received.
+    Parse,
+}
+
+impl Phase {
+    /// The name that Python's `.phase` has.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Send => "send",
+            Self::FirstByte => "first_byte",
+            Self::Receive => "receive",
+            Self::Parse => "parse",
+        }
+    }
+}
+
+/// Whether the other side may have acted on the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// No byte of it left: sending it again is safe.
+    No,
+    /// A reply began, so it was received.
+    Yes,
+    /// Some of it may have left.
+    Unknown,
+}
+
+impl Sent {
+    /// The name that Python's `.sent` has.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Yes => "yes",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Error {
+    /// An error of `kind`; `subject` says what was being done to what, without secrets.
+    pub fn new(kind: ErrorKind, subject: impl Into<String>) -> Self {
+        let inner = Inner {
+            kind,
+            subject: subject.into(),
+            phase: None,
+            sent: Sent::No,
+            source: None,
+        };
+        Self {
+            inner: Box::new(inner),
+        }
+    }
+
+    /// A request that cannot be sent; `subject` says what to pass instead.
+    pub fn invalid_request(subject: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidRequest, subject)
+    }
+
+    /// Memory that could not be had.
+    pub(crate) fn out_of_memory(subject: impl Into<String>, source: std::io::Error) -> Self {
+        Self::new(ErrorKind::QuotaExceeded, subject).with_source(source)
+    }
+
+    /// The same error with the phase it happened in.
+    #[must_use]
+    pub fn with_phase(mut self, phase: Phase) -> Self {
+        self.inner.phase = Some(phase);
+        self
+    }
+
+    /// The same error with what is known of the request.
+    #[must_use]
+    pub fn with_sent(mut self, sent: Sent) -> Self {
+        self.inner.sent = sent;
+        self
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    /// The same error with `context`, such as the request it belongs to, before its subject.
+    #[must_use]
+    pub fn within(mut self, context: &str) -> Self {
+        self.inner.subject = format!("{context}: {}", self.inner.subject);
+        self
+    }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn kind(&self) -> &ErrorKind {
+        &self.inner.kind
+    }
+
+    /// How far the call had come, if it had begun.
+    #[must_use]
+    pub fn phase(&self) -> Option<Phase> {
+        self.inner.phase
+    }
+
+    /// Whether the other side may have acted on the request.
+    #[must_use]
+    pub fn sent(&self) -> Sent {
+        self.inner.sent
+    }
+
+    /// Whether the same call may succeed later without acting twice.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.inner.sent == Sent::No && self.is_of_the_connection()
+    }
+
+    /// Whether the network failed, rather than the request or the reply.
+    #[must_use]
+    pub fn is_of_the_connection(&self) -> bool {
+        matches!(
+            self.inner.kind,
+            ErrorKind::Connect
+                | ErrorKind::ConnectionLost
+                | ErrorKind::IncompleteBody
+                | ErrorKind::Timeout { .. }
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.subject)?;
+        if let Some(source) = &self.inner.source {
+            write!(f, " ({})", Causes(source.as_ref()))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}: {self})", self.inner.kind)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// The innermost cause of a chain: the one that says something.
+struct Causes<'a>(&'a (dyn StdError + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut cause = self.0;
+        while let Some(next) = cause.source() {
+            cause = next;
+        }
+        fmt::Display::fmt(cause, f)
+    }
+}
+
+/// Find a cause of type `E` in the chain that begins with `error`, looking into I/O errors too.
+pub(crate) fn find_cause<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
+        }
+        let inside = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = inside.map(|inside| inside as _).or_else(|| error.source());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_printed_once() {
+        let cause = std::io::Error::other("no route");
+        let error = Error::new(ErrorKind::Connect, "connecting to 127.0.0.1:1").with_source(cause);
+        assert_eq!(
+            error.within("POST http://127.0.0.1:1/").to_string(),
+            "POST http://127.0.0.1:1/: connecting to 127.0.0.1:1 (no route)"
+        );
+    }
+
+    #[test]
+    fn only_what_never_left_is_retryable() {
+        let lost = || Error::new(ErrorKind::ConnectionLost, "lost");
+        assert!(lost().is_retryable());
+        assert!(!lost().with_sent(Sent::Unknown).is_retryable());
+        assert!(!Error::invalid_request("bad").is_retryable());
+    }
+
+    #[test]
+    fn a_cause_is_found_inside_an_io_error() {
+        let error = std::io::Error::other(Error::invalid_request("inside"));
+        assert_eq!(
+            find_cause::<Error>(&error).map(Error::kind),
+            Some(&ErrorKind::InvalidRequest)
+        );
+        assert!(find_cause::<fmt::Error>(&error).is_none());
+    }
+}

@@ -1,0 +1,238 @@
+//! One request as it is sent, sent again, or sent elsewhere after a redirect.
+
+use std::sync::Arc;
+
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, USER_AGENT,
+};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use reqwest::Url;
+
+use super::body::{PayloadBody, SentChecksum};
+use super::options::{ClientOptions, Retry};
+use super::progress::Progress;
+use super::request::{Body, Mutation, Request};
+use crate::error::{Error, ErrorKind, Phase, Result, Sent};
+use crate::payload::{Decision, Payload, Transfer};
+use crate::runtime;
+
+/// Headers that go along to another origin. A list of what may, as any other may be a secret.
+const ACROSS_ORIGINS: [HeaderName; 6] = [
+    ACCEPT,
+    ACCEPT_ENCODING,
+    ACCEPT_LANGUAGE,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    USER_AGENT,
+];
+
+/// A request that can be sent, and sent again as long as its body is held.
+pub(super) struct Attempt {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Body,
+    checksum: Option<Arc<SentChecksum>>,
+}
+
+/// What is left of the body of a request once it was sent.
+#[derive(Default)]
+pub(super) struct SentBody {
+    watched: Option<(Payload, Arc<SentChecksum>)>,
+}
+
+impl Attempt {
+    /// Make the body, where it has yet to be made, and put the headers of the client beside its own.
+    pub(super) async fn prepare(request: Request, defaults: &HeaderMap) -> Result<Self> {
+        let mut headers = request.headers;
+        for name in defaults
+            .keys()
+            .filter(|name| !headers.contains_key(*name))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            headers.extend(
+                defaults
+                    .get_all(&name)
+                    .iter()
+                    .map(|value| (name.clone(), value.clone())),
+            );
+        }
+        let body = prepare_body(request.body, request.mutation).await?;
+        let checksum = (request.mutation == Mutation::Detect).then(Arc::default);
+        Ok(Self {
+            method: request.method,
+            url: request.url,
+            headers,
+            body,
+            checksum,
+        })
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// How the body is sent.
+    pub(super) fn decision(&self) -> Decision {
+        match &self.body {
+            Body::Payload(payload) => payload.decision(),
+            Body::Streamed(_) => Decision::because(Transfer::Copy, 0, "stream, sent as it is made"),
+            Body::Empty | Body::Prepare(_) => Decision::because(Transfer::Copy, 0, "no body"),
+        }
+    }
+
+    /// The request for the connection pool. Unless it is to be kept for another attempt, the body is
+    /// given away, so that its owner is free as soon as the last byte has left.
+    pub(super) fn to_http(&mut self, progress: &Arc<Progress>, keep: bool) -> Result<reqwest::Request> {
+        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
+        *request.headers_mut() = self.headers.clone();
+        let keep = keep || self.checksum.is_some();
+        let payload = match &self.body {
+            Body::Payload(payload) if keep => payload.clone(),
+            _ => match std::mem::take(&mut self.body) {
+                Body::Payload(payload) => payload,
+                Body::Streamed(streamed) => {
+                    progress.begin(None);
+                    *request.body_mut() =
+                        Some(reqwest::Body::wrap(streamed.0.counted_by(Arc::clone(progress))));
+                    return Ok(request);
+                }
+                Body::Empty | Body::Prepare(_) => {
+                    progress.begin(Some(0));
+                    return Ok(request);
+                }
+            },
+        };
+        progress.begin(Some(payload.len()));
+        let body = PayloadBody::new(payload.into_frames(), Arc::clone(progress), self.checksum.clone());
+        *request.body_mut() = Some(reqwest::Body::wrap(body));
+        Ok(request)
+    }
+
+    /// Whether this request may be sent again after `error`.
+    pub(super) fn may_follow(&self, error: &Error, retry: Retry) -> bool {
+        let harmless = error.sent() == Sent::No || retry.non_idempotent || self.method.is_idempotent();
+        let timed_out = matches!(error.kind(), ErrorKind::Timeout { name, .. } if *name != "connect");
+        error.is_of_the_connection() && harmless && !timed_out
+    }
+
+    /// The request that `response` redirects to, if it does and redirects are followed.
+    pub(super) fn redirected_by<B>(
+        &self,
+        response: &http::Response<B>,
+        options: &ClientOptions,
+    ) -> Result<Option<Self>> {
+        let Some(location) = response
+            .headers()
+            .get(LOCATION)
+            .filter(|_| options.follow_redirects)
+        else {
+            return Ok(None);
+        };
+        let (method, body) = match response.status() {
+            StatusCode::SEE_OTHER if self.method != Method::HEAD => (Method::GET, Body::Empty),
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND if self.method == Method::POST => {
+                (Method::GET, Body::Empty)
+            }
+            StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT => (self.method.clone(), self.body_again()?),
+            _ => return Ok(None),
+        };
+        let url = self.redirect_url(location.as_bytes())?;
+        let mut headers = self.headers.clone();
+        if matches!(body, Body::Empty) {
+            headers.remove(CONTENT_TYPE);
+            headers.remove(CONTENT_ENCODING);
+        }
+        if url.origin() != self.url.origin() {
+            headers = keep_only(&headers, &ACROSS_ORIGINS);
+        }
+        Ok(Some(Self {
+            method,
+            url,
+            headers,
+            body,
+            checksum: self.checksum.clone(),
+        }))
+    }
+
+    fn redirect_url(&self, location: &[u8]) -> Result<Url> {
+        let url = std::str::from_utf8(location)
+            .ok()
+            .and_then(|location| self.url.join(location).ok());
+        url.filter(|url| url.scheme() == "https" || (url.scheme() == "http" && self.url.scheme() == "http"))
+            .ok_or_else(|| {
+                let subject = "redirected to something that is no URL, or from https to http";
+                Error::new(ErrorKind::InvalidReply, subject)
+                    .with_phase(Phase::FirstByte)
+                    .with_sent(Sent::Yes)
+            })
+    }
+
+    fn body_again(&self) -> Result<Body> {
+        match &self.body {
+            Body::Payload(payload) => Ok(Body::Payload(payload.clone())),
+            Body::Empty => Ok(Body::Empty),
+            Body::Prepare(_) | Body::Streamed(_) => {
+                let subject = "redirected, but a body that is made while it is sent cannot be sent again";
+                Err(Error::invalid_request(subject)
+                    .with_phase(Phase::FirstByte)
+                    .with_sent(Sent::Yes))
+            }
+        }
+    }
+
+    /// Let the body go, unless it has to be looked at once more.
+    pub(super) fn into_sent_body(self) -> SentBody {
+        match (self.body, self.checksum) {
+            (Body::Payload(payload), Some(checksum)) => SentBody {
+                watched: Some((payload, checksum)),
+            },
+            _ => SentBody::default(),
+        }
+    }
+}
+
+impl SentBody {
+    /// Fail if the buffer is not what was sent.
+    pub(super) async fn check(&mut self) -> Result<()> {
+        let Some((payload, checksum)) = self.watched.take() else {
+            return Ok(());
+        };
+        let sent = checksum.get();
+        if sent == SentChecksum::NOT_YET || sent == runtime::blocking(move || payload.checksum()).await? {
+            return Ok(());
+        }
+        let subject = "the body was written to while it was sent: what the peer received may be mixed";
+        Err(Error::new(ErrorKind::PayloadMutated, subject)
+            .with_phase(Phase::Send)
+            .with_sent(Sent::Yes))
+    }
+}
+
+async fn prepare_body(body: Body, mutation: Mutation) -> Result<Body> {
+    crate::fault::point("payload::prepare");
+    let payload = match body {
+        Body::Prepare(prepare) => runtime::blocking(prepare).await??,
+        Body::Payload(payload) => payload,
+        other => return Ok(other),
+    };
+    if mutation == Mutation::Snapshot && payload.decision().transfer != Transfer::Copy {
+        let copied =
+            runtime::blocking(move || payload.to_copy("snapshot: copied before the first byte left"));
+        return Ok(copied.await??.into());
+    }
+    Ok(payload.into())
+}
+
+fn keep_only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    headers
+        .iter()
+        .filter(|(name, _)| names.contains(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}

@@ -1,0 +1,371 @@
+//! The client: one request, perhaps in several attempts, and its reply.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Version};
+use mcpgateway_shm::PerProcess;
+
+use super::attempt::{Attempt, SentBody};
+use super::connect;
+use super::decode::{self, BodyReader};
+use super::failure::classify;
+use super::options::{ClientOptions, Limits, Timeouts};
+use super::progress::Progress;
+use super::receive::{Collector, Destination, within_limit};
+use super::request::{Request, redacted};
+use crate::error::{Error, ErrorKind, Phase, Result, Sent};
+use crate::payload::{Decision, Payload};
+
+const MOST_REDIRECTS: u32 = 20;
+const OUR_NAME: HeaderValue =
+    HeaderValue::from_static(concat!("mcpgateway-rust/", env!("CARGO_PKG_VERSION")));
+
+/// A pool of connections and the rules by which requests use them. Clones share it.
+///
+/// Used in a forked child, it opens connections of its own there.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: ClientOptions,
+    /// Sent with every request that does not set the same name.
+    headers: HeaderMap,
+    http: PerProcess<reqwest::Client>,
+    closed: AtomicBool,
+}
+
+/// A complete reply.
+#[derive(Debug)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The headers as they came.
+    pub headers: HeaderMap,
+    /// The protocol that was spoken.
+    pub version: Version,
+    /// The URL that answered, without userinfo and query.
+    pub url: String,
+    /// The body; empty if it went into the caller's buffer or a file.
+    pub body: Payload,
+    /// Bytes of the body, decoded.
+    pub received: u64,
+    /// How the body of the request was sent.
+    pub sent: Decision,
+}
+
+/// A reply whose body has yet to be read.
+pub struct StreamingResponse {
+    /// The status code.
+    pub status: u16,
+    /// The headers as they came.
+    pub headers: HeaderMap,
+    /// The protocol that was spoken.
+    pub version: Version,
+    /// The URL that answered, without userinfo and query.
+    pub url: String,
+    /// How the body of the request was sent.
+    pub sent: Decision,
+    /// The request it belongs to, for the errors.
+    subject: String,
+    body: BodyReader,
+    sent_body: SentBody,
+    call: Call,
+}
+
+/// What holds for one call from its beginning to its end.
+#[derive(Clone, Debug)]
+struct Call {
+    timeouts: Timeouts,
+    limits: Limits,
+    progress: Arc<Progress>,
+}
+
+impl Client {
+    /// A client with these options.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`] when an option cannot hold, such as a file without a certificate.
+    pub fn new(options: ClientOptions) -> Result<Self> {
+        let headers = default_headers(&options)?;
+        let http = PerProcess::new();
+        http.get_or_try_init(|| connect::build(&options))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                options,
+                headers,
+                http,
+                closed: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// The client of this process with all options at their defaults.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn shared() -> Result<&'static Self> {
+        static SHARED: PerProcess<Client> = PerProcess::new();
+        SHARED.get_or_try_init(|| Self::new(ClientOptions::default()))
+    }
+
+    /// The options it was made with.
+    #[must_use]
+    pub fn options(&self) -> &ClientOptions {
+        &self.shared.options
+    }
+
+    /// Refuse further requests; those under way go on.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Relaxed);
+    }
+
+    /// Send `request` and receive its whole reply.
+    ///
+    /// # Errors
+    /// Any [`ErrorKind`]; its [`sent`](Error::sent) says whether the peer may have acted. A status
+    /// of 400 or more is not an error here.
+    pub async fn send(&self, mut request: Request) -> Result<Response> {
+        let subject = request.subject();
+        let destination = std::mem::take(&mut request.destination);
+        let call = self.call(&request);
+        let whole = async {
+            let opened = self.open(&call, request, subject.clone()).await?;
+            opened.receive(destination, self.options()).await
+        };
+        call.progress
+            .watch(&call.timeouts, whole)
+            .await
+            .map_err(|error| error.within(&subject))
+    }
+
+    /// Send `request` and receive the head of its reply; the body is read chunk by chunk.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub async fn stream(&self, request: Request) -> Result<StreamingResponse> {
+        let subject = request.subject();
+        let call = self.call(&request);
+        let opening = self.open(&call, request, subject.clone());
+        call.progress
+            .watch(&call.timeouts, opening)
+            .await
+            .map_err(|error| error.within(&subject))
+    }
+
+    fn call(&self, request: &Request) -> Call {
+        let options = self.options();
+        Call {
+            timeouts: request.timeouts.unwrap_or(options.timeouts),
+            limits: request.limits.unwrap_or(options.limits),
+            progress: Arc::clone(&request.progress),
+        }
+    }
+
+    /// Send until there is a reply that is no redirect to follow.
+    async fn open(&self, call: &Call, request: Request, subject: String) -> Result<StreamingResponse> {
+        crate::fault::point("client::send");
+        if self.shared.closed.load(Relaxed) {
+            return Err(Error::new(
+                ErrorKind::Closed,
+                "the client is closed: make a new one",
+            ));
+        }
+        let options = self.options();
+        let mut attempt = Attempt::prepare(request, &self.shared.headers).await?;
+        let sent = attempt.decision();
+        let (mut retries, mut redirects) = (options.retry.attempts, 0);
+        loop {
+            match self.exchange(call, &mut attempt, retries > 0).await {
+                Ok(response) => match attempt.redirected_by(&response, options)? {
+                    Some(_) if redirects == MOST_REDIRECTS => {
+                        return Err(Error::new(ErrorKind::InvalidReply, "more than 20 redirects")
+                            .with_sent(Sent::Yes));
+                    }
+                    Some(next) => (attempt, redirects) = (next, redirects + 1),
+                    None => {
+                        return StreamingResponse::new(
+                            response,
+                            attempt,
+                            sent,
+                            subject,
+                            call.clone(),
+                            options,
+                        );
+                    }
+                },
+                Err(error) if retries > 0 && attempt.may_follow(&error, options.retry) => retries -= 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Send once and wait for the head of the reply.
+    async fn exchange(
+        &self,
+        call: &Call,
+        attempt: &mut Attempt,
+        may_retry: bool,
+    ) -> Result<http::Response<reqwest::Body>> {
+        let keep = may_retry || self.options().follow_redirects;
+        let request = attempt.to_http(&call.progress, keep)?;
+        let http = self
+            .shared
+            .http
+            .get_or_try_init(|| connect::build(self.options()))?;
+        match http.execute(request).await {
+            Ok(response) => Ok(response.into()),
+            Err(cause) => Err(classify(cause, &call.progress, &call.timeouts, &call.limits)),
+        }
+    }
+}
+
+impl StreamingResponse {
+    fn new(
+        response: http::Response<reqwest::Body>,
+        attempt: Attempt,
+        sent: Decision,
+        subject: String,
+        call: Call,
+        options: &ClientOptions,
+    ) -> Result<Self> {
+        crate::fault::point("receive::head");
+        let (head, body) = response.into_parts();
+        let url = redacted(attempt.url());
+        let sent_body = attempt.into_sent_body();
+        let coding = decode::coding_of(&head.headers, &options.accept_encoding)?;
+        let announced = http_body::Body::size_hint(&body).exact();
+        call.progress.begin_receiving(announced);
+        check_head(&head.headers, announced, &call.limits)?;
+        let body = BodyReader::new(body, coding, &call.progress, &call.limits);
+        Ok(Self {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            version: head.version,
+            url,
+            sent,
+            subject,
+            body,
+            sent_body,
+            call,
+        })
+    }
+
+    /// The next bytes of the body as they arrive; `None` at its end.
+    ///
+    /// Nothing is read ahead of this call but what the socket holds: a slow reader slows the peer.
+    ///
+    /// # Errors
+    /// As for [`Client::send`].
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        let Self {
+            body, call, subject, ..
+        } = self;
+        call.progress.touch();
+        let next = body.next(&call.progress, &call.timeouts, &call.limits);
+        let chunk = call
+            .progress
+            .watch(&call.timeouts, next)
+            .await
+            .map_err(|error| error.within(subject))?;
+        if chunk.is_none() {
+            call.progress.stop();
+            self.sent_body.check().await?;
+        }
+        Ok(chunk)
+    }
+
+    /// All that is left of the body.
+    ///
+    /// # Errors
+    /// As for [`Client::send`].
+    pub async fn read(self, options: &ClientOptions) -> Result<Response> {
+        let (subject, call) = (self.subject.clone(), self.call.clone());
+        call.progress.touch();
+        let whole = self.receive(Destination::Memory, options);
+        call.progress
+            .watch(&call.timeouts, whole)
+            .await
+            .map_err(|error| error.within(&subject))
+    }
+
+    async fn receive(mut self, destination: Destination, options: &ClientOptions) -> Result<Response> {
+        let body = self
+            .collect(destination, options)
+            .await
+            .map_err(while_receiving)?;
+        self.call.progress.stop();
+        self.sent_body.check().await?;
+        Ok(Response {
+            status: self.status,
+            headers: self.headers,
+            version: self.version,
+            url: self.url,
+            received: body.decision().len,
+            body,
+            sent: self.sent,
+        })
+    }
+
+    async fn collect(&mut self, destination: Destination, options: &ClientOptions) -> Result<Payload> {
+        let Call {
+            progress,
+            timeouts,
+            limits,
+        } = &self.call;
+        let announced = self.body.announced();
+        let mut next = self.body.next(progress, timeouts, limits).await?;
+        let mut collector = Collector::new(destination, announced, limits).await?;
+        while let Some(chunk) = next {
+            collector.write(&chunk).await?;
+            drop(chunk);
+            next = self.body.next(progress, timeouts, limits).await?;
+        }
+        collector.finish(&options.policy).await
+    }
+}
+
+/// What can be said of an error in receiving, where it does not say so itself.
+fn while_receiving(error: Error) -> Error {
+    let phase = error.phase().unwrap_or(Phase::Receive);
+    error.with_phase(phase).with_sent(Sent::Yes)
+}
+
+fn check_head(headers: &HeaderMap, announced: Option<u64>, limits: &Limits) -> Result<()> {
+    crate::fault::point("receive::limits");
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    within_limit("max_header_bytes", limits.max_header_bytes as u64, bytes as u64)?;
+    within_limit("max_headers", limits.max_headers as u64, headers.len() as u64)?;
+    within_limit(
+        "max_response_bytes",
+        limits.max_response_bytes,
+        announced.unwrap_or(0),
+    )
+}
+
+/// The headers of every request: the caller's, and ours where the caller has none.
+fn default_headers(options: &ClientOptions) -> Result<HeaderMap> {
+    let mut headers = options.headers.clone();
+    let accepted = match options.accept_encoding.as_slice() {
+        // Without this header any coding would do (RFC 9110, section 12.5.3).
+        [] => "identity".to_owned(),
+        codings => codings
+            .iter()
+            .map(|coding| coding.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let accepted = HeaderValue::from_str(&accepted)
+        .map_err(|cause| Error::invalid_request("accept_encoding is no header value").with_source(cause))?;
+    headers.entry(ACCEPT_ENCODING).or_insert(accepted);
+    headers.entry(USER_AGENT).or_insert(OUR_NAME);
+    Ok(headers)
+}

@@ -1,0 +1,21 @@
+//! The HTTP client: reqwest for the protocol, our regions for the memory, our rules for what is
+//! sent twice, how long is waited, and how much is accepted.
+
+mod attempt;
+mod body;
+mod client;
+mod connect;
+mod decode;
+mod failure;
+mod options;
+mod progress;
+mod receive;
+mod request;
+
+pub use body::BodySender;
+pub use client::{Client, Response, StreamingResponse};
+pub use http::{HeaderMap, HeaderName, HeaderValue, Version};
+pub use options::{ClientOptions, Coding, Http2, Limits, Retry, Timeouts, Trust};
+pub use progress::Progress;
+pub use receive::{Destination, WritableMemory};
+pub use request::{Body, Mutation, Prepare, Request, parse_headers};

@@ -1,0 +1,498 @@
+//! A body of any size: a rope of segments that are held, not copied, with an exact length.
+
+mod base64;
+mod policy;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use bytes::Bytes;
+use mcpgateway_shm::{Pool, RegionMut};
+use memmap2::Mmap;
+use xxhash_rust::xxh3::Xxh3Default;
+
+pub use base64::Alphabet;
+pub use policy::{COPY_BELOW, Decision, MAP_ABOVE, Origin, Reason, Transfer, TransferPolicy};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The most bytes handed to the socket at once: small enough that progress shows and that one frame
+/// is all that is still in flight after a cancellation, large enough that a system call is cheap.
+const FRAME: usize = 1 << 20;
+
+/// A body: segments in order, an exact length, and the [`Decision`] that made it.
+///
+/// Cloning is cheap and shares the bytes. A payload never changes; whether the memory it borrows
+/// does is the business of its owner.
+#[derive(Clone)]
+pub struct Payload {
+    segments: Vec<Segment>,
+    len: u64,
+    decision: Decision,
+}
+
+#[derive(Clone)]
+enum Segment {
+    Bytes(Bytes),
+    Base64(base64::Encoded),
+}
+
+impl Payload {
+    /// A payload of `bytes`, however they are held, with the decision by which they came to be.
+    #[must_use]
+    pub fn new(bytes: Bytes, decision: Decision) -> Self {
+        Self {
+            len: bytes.len() as u64,
+            segments: vec![Segment::Bytes(bytes)],
+            decision,
+        }
+    }
+
+    /// The parts one after the other, without a copy.
+    ///
+    /// # Panics
+    /// If the parts are longer than 16 EiB together.
+    #[must_use]
+    pub fn join(parts: impl IntoIterator<Item = Self>) -> Self {
+        crate::fault::point("payload::join");
+        let mut parts = parts.into_iter().filter(|part| !part.is_empty());
+        let Some(first) = parts.next() else {
+            return Self::from(Bytes::new());
+        };
+        parts.fold(first, |mut joined, part| {
+            joined.len = joined
+                .len
+                .checked_add(part.len)
+                .expect("bodies are shorter than 16 EiB");
+            joined.segments.extend(part.segments);
+            let most = [joined.decision, part.decision]
+                .into_iter()
+                .max_by_key(|decision| decision.len);
+            joined.decision = Decision {
+                len: joined.len,
+                ..most.expect("there are two")
+            };
+            joined
+        })
+    }
+
+    /// The base64 text of `source`, encoded while it is sent.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] when `source` is a rope and there is no memory to join it, or the
+    /// text would be larger than memory.
+    pub fn base64(source: Self, alphabet: Alphabet) -> Result<Self> {
+        let decision = source.decision;
+        let encoded = base64::Encoded::new(source.into_bytes()?, alphabet)?;
+        let len = encoded.len() as u64;
+        Ok(Self {
+            len,
+            segments: vec![Segment::Base64(encoded)],
+            decision: Decision { len, ..decision },
+        })
+    }
+
+    /// The contents of the file at `path`, copied: what happens to the file later changes nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::File`] when it cannot be read, [`ErrorKind::QuotaExceeded`] when there is no
+    /// memory for it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let (mut file, len) = open(path)?;
+        // One byte more than announced, so that the end is seen without growing.
+        let mut region = allocate(len.saturating_add(1))?;
+        loop {
+            if region.spare_mut().is_empty() {
+                region.reserve(1).map_err(|cause| no_memory(len, cause))?;
+            }
+            match file
+                .read(region.spare_mut())
+                .map_err(|cause| unreadable(path, cause))?
+            {
+                0 => break,
+                read => region.advance(read),
+            }
+        }
+        let why = "file, copied: nothing that happens to it later can change or harm this payload";
+        Ok(Self::from_region(region, |len| {
+            Decision::because(Transfer::Copy, len, why)
+        }))
+    }
+
+    /// The contents of the file at `path`, memory-mapped.
+    ///
+    /// The caller vouches for the file: if another program shortens it while this payload lives,
+    /// looking at the lost bytes kills the process (`SIGBUS`). [`read`](Self::read) has no such risk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::File`] when it cannot be opened or mapped.
+    pub fn map_trusted(path: &Path) -> Result<Self> {
+        let (file, len) = open(path)?;
+        let decision = Decision::because(
+            Transfer::Map,
+            len as u64,
+            "file, mapped: the caller trusts it not to change",
+        );
+        if len == 0 {
+            return Ok(Self::new(Bytes::new(), decision));
+        }
+        // SAFETY: the caller vouches that nobody changes or shortens the file, as documented.
+        let map = unsafe { Mmap::map(&file) }.map_err(|cause| unreadable(path, cause))?;
+        Ok(Self::new(Bytes::from_owner(MappedFile(Some(map))), decision))
+    }
+
+    /// Finish `region` as a payload.
+    #[must_use]
+    pub fn from_region(region: RegionMut, decide: impl FnOnce(u64) -> Decision) -> Self {
+        let region = region.freeze();
+        let decision = decide(region.len() as u64);
+        Self::new(region.into(), decision)
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How the bytes came to be here.
+    #[must_use]
+    pub fn decision(&self) -> Decision {
+        self.decision
+    }
+
+    /// Of how many segments the rope consists.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// The bytes in one piece, if they are.
+    #[must_use]
+    pub fn as_bytes(&self) -> Option<&Bytes> {
+        match self.segments.as_slice() {
+            [Segment::Bytes(bytes)] => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The bytes in one piece: shared where they are already, else gathered into a warm region.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] when there is no memory to gather them.
+    pub fn into_bytes(self) -> Result<Bytes> {
+        match self.as_bytes() {
+            Some(bytes) => Ok(bytes.clone()),
+            None => self.gather().map(Into::into),
+        }
+    }
+
+    /// A copy of the bytes in a warm region, with the reason `why` it was made.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] when there is no memory for it.
+    pub fn to_copy(&self, why: &'static str) -> Result<Self> {
+        crate::fault::point("payload::snapshot");
+        let decision = Decision::because(Transfer::Copy, self.len, why);
+        Ok(Self::new(self.clone().gather()?.into(), decision))
+    }
+
+    /// Bytes `start..end` without a copy.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] when a rope has to be gathered first and there is no memory.
+    ///
+    /// # Panics
+    /// If `start > end` or `end` is past the end.
+    pub fn slice(&self, start: usize, end: usize) -> Result<Self> {
+        let bytes = self.clone().into_bytes()?.slice(start..end);
+        Ok(Self::new(
+            bytes,
+            Decision {
+                len: (end - start) as u64,
+                ..self.decision
+            },
+        ))
+    }
+
+    /// A 64-bit checksum of the bytes (XXH3).
+    #[must_use]
+    pub fn checksum(&self) -> u64 {
+        let mut hasher = Xxh3Default::new();
+        self.clone().into_frames().for_each(|frame| hasher.update(&frame));
+        hasher.digest()
+    }
+
+    /// The bytes as a sequence of frames of at most 1 MiB, each given up as it is taken.
+    #[must_use]
+    pub fn into_frames(self) -> Frames {
+        Frames {
+            remaining: self.len,
+            segments: self.segments.into(),
+        }
+    }
+
+    fn gather(self) -> Result<mcpgateway_shm::Region> {
+        crate::fault::point("payload::gather");
+        let len = usize::try_from(self.len)
+            .map_err(|_| Error::new(ErrorKind::QuotaExceeded, "the payload is larger than memory"))?;
+        let mut region = allocate(len)?;
+        for frame in self.into_frames() {
+            region.write(&frame).map_err(|cause| no_memory(len, cause))?;
+        }
+        Ok(region.freeze())
+    }
+}
+
+/// A mapped file that is unmapped on a thread that may take its time.
+struct MappedFile(Option<Mmap>);
+
+impl AsRef<[u8]> for MappedFile {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        Pool::global().unmap_later(self.0.take());
+    }
+}
+
+/// Room for `len` bytes in the warm pool.
+pub(crate) fn allocate(len: usize) -> Result<RegionMut> {
+    Pool::global()
+        .allocate(len)
+        .map_err(|cause| no_memory(len, cause))
+}
+
+pub(crate) fn no_memory(len: usize, cause: std::io::Error) -> Error {
+    Error::out_of_memory(format!("mapping memory for {len} bytes"), cause)
+}
+
+fn open(path: &Path) -> Result<(File, usize)> {
+    let file = File::open(path).map_err(|cause| unreadable(path, cause))?;
+    let metadata = file.metadata().map_err(|cause| unreadable(path, cause))?;
+    if !metadata.is_file() {
+        let subject = format!(
+            "{}: not a regular file; read it yourself and pass the bytes",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::File, subject));
+    }
+    let len =
+        usize::try_from(metadata.len()).map_err(|cause| unreadable(path, std::io::Error::other(cause)))?;
+    Ok((file, len))
+}
+
+fn unreadable(path: &Path, cause: std::io::Error) -> Error {
+    Error::new(ErrorKind::File, format!("reading {}", path.display())).with_source(cause)
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        let decision = Decision::because(
+            Transfer::Borrow,
+            bytes.len() as u64,
+            "shared: these bytes never change",
+        );
+        Self::new(bytes, decision)
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for Payload {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static str> for Payload {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        if self.len != other.len {
+            return false;
+        }
+        match (self.as_bytes(), other.as_bytes()) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => self
+                .clone()
+                .into_frames()
+                .flatten()
+                .eq(other.clone().into_frames().flatten()),
+        }
+    }
+}
+
+impl Eq for Payload {}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload")
+            .field("len", &self.len)
+            .field("segments", &self.segments.len())
+            .finish()
+    }
+}
+
+/// The bytes of a [`Payload`], frame by frame.
+#[derive(Clone)]
+pub struct Frames {
+    segments: VecDeque<Segment>,
+    remaining: u64,
+}
+
+impl Frames {
+    /// Bytes that are still to come.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.remaining
+    }
+}
+
+impl Iterator for Frames {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let frame = match self.segments.front_mut()? {
+                Segment::Bytes(bytes) => take_frame(bytes),
+                Segment::Base64(encoded) => encoded.next_piece(),
+            };
+            match frame {
+                Some(frame) => {
+                    self.remaining -= frame.len() as u64;
+                    return Some(frame);
+                }
+                None => drop(self.segments.pop_front()),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Frames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frames")
+            .field("remaining", &self.remaining)
+            .finish()
+    }
+}
+
+/// Take the next frame off `bytes`. The last one is taken whole, so that nothing holds their owner
+/// once it is sent.
+fn take_frame(bytes: &mut Bytes) -> Option<Bytes> {
+    match bytes.len() {
+        0 => None,
+        len if len <= FRAME => Some(std::mem::take(bytes)),
+        _ => Some(bytes.split_to(FRAME)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn collected(payload: &Payload) -> Vec<u8> {
+        payload.clone().into_frames().flatten().collect()
+    }
+
+    #[test]
+    fn a_rope_holds_the_very_bytes_it_was_given() {
+        let big = Bytes::from(vec![1; 3 << 20]);
+        let rope = Payload::join([Payload::from("["), big.clone().into(), Payload::from("]")]);
+        assert_eq!((rope.len(), rope.segments()), ((3 << 20) + 2, 3));
+        let frames: Vec<Bytes> = rope.into_frames().collect();
+        assert_eq!(frames[1].as_ptr(), big.as_ptr());
+        assert!(frames.iter().all(|frame| frame.len() <= FRAME));
+    }
+
+    #[test]
+    fn the_owner_is_let_go_with_the_last_frame() {
+        let owner = std::sync::Arc::new(vec![1_u8; 5 << 20]);
+        struct Held(std::sync::Arc<Vec<u8>>);
+        impl AsRef<[u8]> for Held {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+        let mut frames = Payload::from(Bytes::from_owner(Held(owner.clone()))).into_frames();
+        assert_eq!(frames.by_ref().map(|frame| frame.len()).sum::<usize>(), 5 << 20);
+        assert_eq!(std::sync::Arc::strong_count(&owner), 1);
+        assert_eq!(frames.remaining(), 0);
+    }
+
+    #[test]
+    fn files_are_read_or_mapped() {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let contents: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+        std::io::Write::write_all(&mut file, &contents).expect("room on disk");
+        let read = Payload::read(file.path()).expect("readable");
+        let mapped = Payload::map_trusted(file.path()).expect("readable");
+        assert_eq!(
+            [read.decision().transfer, mapped.decision().transfer],
+            [Transfer::Copy, Transfer::Map]
+        );
+        assert_eq!(collected(&read), contents);
+        assert_eq!(read, mapped);
+        std::io::Write::write_all(&mut file, b"grown").expect("room on disk");
+        assert_eq!(read.len(), 3_000_000);
+        assert!(
+            matches!(Payload::read(Path::new("/no/such/file")), Err(error) if *error.kind() == ErrorKind::File)
+        );
+        assert!(matches!(Payload::read(Path::new("/")), Err(error) if *error.kind() == ErrorKind::File));
+    }
+
+    #[test]
+    fn an_empty_join_is_an_empty_payload() {
+        let empty = Payload::join([Payload::from(""), Payload::from(Vec::new())]);
+        assert_eq!((empty.len(), collected(&empty)), (0, Vec::new()));
+    }
+
+    proptest! {
+        #[test]
+        fn base64_equals_the_whole_encoding_and_its_length_is_known(source in prop::collection::vec(any::<u8>(), 0..2000), repeat in 1_usize..300) {
+            let source = source.repeat(repeat);
+            for (alphabet, codec) in [(Alphabet::Standard, STANDARD_ORACLE), (Alphabet::UrlSafe, URL_SAFE_ORACLE)] {
+                let payload = Payload::base64(source.clone().into(), alphabet).expect("fits in memory");
+                let text = collected(&payload);
+                prop_assert_eq!(payload.len(), text.len() as u64);
+                prop_assert_eq!(String::from_utf8(text).expect("ASCII"), codec.encode_to_string(&source));
+            }
+        }
+
+        #[test]
+        fn gathering_slicing_and_hashing_agree_with_the_bytes(parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..8), cut in any::<(prop::sample::Index, prop::sample::Index)>()) {
+            let whole = parts.concat();
+            let rope = Payload::join(parts.into_iter().map(Payload::from));
+            prop_assert_eq!(&rope.clone().into_bytes().expect("small")[..], &whole[..]);
+            prop_assert_eq!(&rope, &Payload::from(whole.clone()));
+            prop_assert_eq!(rope.checksum(), xxhash_rust::xxh3::xxh3_64(&whole));
+            let (a, b) = (cut.0.index(whole.len() + 1), cut.1.index(whole.len() + 1));
+            let (start, end) = (a.min(b), a.max(b));
+            prop_assert_eq!(collected(&rope.slice(start, end).expect("small")), &whole[start..end]);
+        }
+    }
+
+    const STANDARD_ORACLE: base64_simd::Base64 = base64_simd::STANDARD;
+    const URL_SAFE_ORACLE: base64_simd::Base64 = base64_simd::URL_SAFE;
+}

@@ -1,0 +1,174 @@
+//! State that a forked child must not share with its parent.
+//!
+//! A child of `fork` inherits the memory of its parent but none of its threads: a runtime has no
+//! workers, a lock may be held for ever by a thread that is not there, a socket is still the parent's.
+//! What is kept in a [`PerProcess`] is therefore made anew on first use in the child, and the
+//! inherited value is leaked, neither used nor dropped.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+/// How often the line of processes that ends here has forked since the library was loaded.
+///
+/// Differs between a parent and its forked child; costs one atomic load.
+pub fn generation() -> u64 {
+    static REGISTER: Once = Once::new();
+    REGISTER.call_once(|| {
+        // SAFETY: `count_fork` is a plain function that stays loaded as long as the process; it does
+        // one atomic addition, which is safe to do in a forked child.
+        unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
+    });
+    GENERATION.load(Ordering::Relaxed)
+}
+
+unsafe extern "C" fn count_fork() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+/// One value for each process: made on first use, made anew in a forked child.
+#[derive(Debug)]
+pub struct PerProcess<T> {
+    slot: AtomicPtr<Tagged<T>>,
+}
+
+#[derive(Debug)]
+struct Tagged<T> {
+    generation: u64,
+    value: T,
+}
+
+impl<T> PerProcess<T> {
+    /// An empty slot.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            slot: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+
+    /// The value of this process, made by `make` if there is none yet.
+    ///
+    /// Threads that race to make it all get the one that was first.
+    ///
+    /// # Errors
+    /// Whatever `make` returns; the slot stays empty then.
+    pub fn get_or_try_init<E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
+        let seen = self.slot.load(Ordering::Acquire);
+        if let Some(value) = self.current(seen) {
+            return Ok(value);
+        }
+        let made = Box::into_raw(Box::new(Tagged {
+            generation: generation(),
+            value: make()?,
+        }));
+        let stored = match self
+            .slot
+            .compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire)
+        {
+            Ok(_) => made,
+            Err(winner) => {
+                // SAFETY: `made` came from `Box::into_raw` above and was never published.
+                drop(unsafe { Box::from_raw(made) });
+                winner
+            }
+        };
+        // SAFETY: a published pointer is never freed while `self` is borrowed: it is replaced only in
+        // a forked child, which leaks the old value.
+        Ok(&unsafe { &*stored }.value)
+    }
+
+    /// The value of this process, made by `make` if there is none yet.
+    pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        match self.get_or_try_init(|| Ok::<T, std::convert::Infallible>(make())) {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The value of this process, if one was made.
+    pub fn get(&self) -> Option<&T> {
+        self.current(self.slot.load(Ordering::Acquire))
+    }
+
+    fn current(&self, seen: *mut Tagged<T>) -> Option<&T> {
+        // SAFETY: null, or published by `get_or_try_init` and not freed while `self` is borrowed.
+        let tagged = unsafe { seen.as_ref() }?;
+        (tagged.generation == generation()).then_some(&tagged.value)
+    }
+}
+
+impl<T> Default for PerProcess<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        let seen = *self.slot.get_mut();
+        if self.current(seen).is_some() {
+            // SAFETY: not null, came from `Box::into_raw`, and `&mut self` shows that nobody borrows it.
+            drop(unsafe { Box::from_raw(seen) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_value_is_made_once_and_dropped_with_its_slot() {
+        let slot = PerProcess::new();
+        let first = Arc::clone(slot.get_or_init(|| Arc::new(7)));
+        let second = Arc::clone(slot.get_or_init(|| unreachable!("made already")));
+        assert!(Arc::ptr_eq(&first, &second));
+        drop(slot);
+        drop(second);
+        assert_eq!(Arc::strong_count(&first), 1);
+    }
+
+    #[test]
+    fn a_failure_leaves_the_slot_empty() {
+        let slot = PerProcess::<i32>::new();
+        assert_eq!(slot.get_or_try_init(|| Err("no")), Err("no"));
+        assert_eq!(slot.get(), None);
+    }
+
+    #[test]
+    fn threads_that_race_share_one_value() {
+        let slot = PerProcess::new();
+        let seen: Vec<usize> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| std::ptr::from_ref(slot.get_or_init(|| 7)) as usize))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("no panic"))
+                .collect()
+        });
+        assert!(seen.iter().all(|address| *address == seen[0]));
+    }
+
+    #[cfg(not(miri))]
+    #[test]
+    fn a_forked_child_makes_its_own_value() {
+        let slot = PerProcess::new();
+        slot.get_or_init(std::process::id);
+        // SAFETY: the child touches atomics and the allocator only, and leaves by `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let own = *slot.get_or_init(std::process::id) == std::process::id();
+            // SAFETY: ends the child without running the test harness's destructors.
+            unsafe { libc::_exit(if own { 0 } else { 1 }) };
+        }
+        let mut status = 0;
+        // SAFETY: `child` is a child of this process and `status` outlives the call.
+        let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!((waited, status), (child, 0));
+        assert_eq!(*slot.get_or_init(|| 0), std::process::id());
+    }
+}

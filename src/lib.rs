@@ -1,0 +1,25 @@
+//! The native module of the Python package: a list of what the bridge and the services offer.
+#![cfg(feature = "python")]
+
+use pyo3::prelude::*;
+
+/// `mcpgateway_rust._native`: wrapped by the Python package, which owns signatures and docstrings.
+// No free-threaded interpreter has run the tests yet.
+#[pymodule(gil_used = true)]
+mod _native {
+    #[pymodule_export]
+    use mcpgateway_bridge::{
+        BodyStream, BodyWriter, NativeClient, PendingResponse, PendingStream, PyPayload, PyProgress,
+        PyResponse, PyStreamingResponse, PyTransfer, PyTransferPolicy, body_stream, exports_live,
+        fail_points, pool_stats,
+    };
+
+    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        mcpgateway_bridge::prepare_interpreter(module.py())?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        a2a_service::python::register(module)
+    }
+}

@@ -1,0 +1,51 @@
+"""Fixtures of every test here: the loopback agent, clients for it, and the rule that no buffer stays borrowed."""
+
+import gc
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from mcpgateway_rust import AsyncClient, Client, Timeouts, exports_live
+from support.native_server import NativeServer
+from support.waiting import wait_until
+
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_proxy_from_the_machine() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in PROXY_VARIABLES:
+            patch.delenv(name, raising=False)
+            patch.delenv(name.upper(), raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def agent() -> Iterator[NativeServer]:
+    """`mcpgateway-rust serve`, in its own process, for the whole session."""
+    with NativeServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[AsyncClient]:
+    """An asynchronous client with short timeouts, so that a mistake is a failure and not a hang."""
+    async with AsyncClient(timeouts=Timeouts(connect=10, first_byte=20, idle=20, total=40)) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def blocking() -> Iterator[Client]:
+    """A blocking client; one for the session, so that hypothesis may use it."""
+    with Client(timeouts=Timeouts(connect=10, first_byte=20, idle=20, total=40)) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _no_buffer_stays_borrowed() -> Iterator[None]:
+    """After any test, whatever its calls came to, Rust holds no buffer of Python's."""
+    yield
+    if exports_live():
+        gc.collect()
+        wait_until(lambda: exports_live() == 0, what="exports_live() == 0")

@@ -1,0 +1,1 @@
+//! Holds the integration tests beside it; offers nothing of its own.

@@ -1,0 +1,1 @@
+"""Servers, oracles and waiting: what the tests stand on."""
