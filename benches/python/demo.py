@@ -16,13 +16,14 @@ from dataclasses import asdict
 from itertools import pairwise
 from math import isnan
 
-from first_light import named, number
-from harness import Bodies, Cell, Sample, machine, measure, server
-from peers import MIB, PEERS
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from first_light import named, number
+from harness import Bodies, Cell, Sample, machine, measure, server
+from peers import MIB, PEERS
 
 SIZES = (1024, 64 << 10, MIB, 16 * MIB, 256 * MIB)
 BACKENDS = {"ours-a2a": "ours", "httpx": "httpx"}
@@ -92,7 +93,7 @@ def table(samples: Sequence[Sample]) -> Table:
         shown.add_row(size, way, BACKENDS[sample.cell.backend], sample.notes.get("decision", ""), *figures)
         pair = [other for other in samples if other.cell.name == sample.cell.name and other.figures]
         if sample.cell.backend == "httpx" and len(pair) == len(BACKENDS):
-            ours_over_theirs = ["–" if isnan(ratio) else f"x{ratio:.2g}" for ratio in ratios(*pair)]
+            ours_over_theirs = ["-" if isnan(ratio) else f"x{ratio:.2g}" for ratio in ratios(*pair)]
             shown.add_row("", "", "ratio", "", *ours_over_theirs, style="dim", end_section=True)
     return shown
 

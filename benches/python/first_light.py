@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from harness import Bodies, Cell, Sample, machine, measure, server
-from peers import BODY_KINDS, MIB, PEERS
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from harness import Bodies, Cell, Sample, machine, measure, server
+from peers import BODY_KINDS, MIB, PEERS
 
 RESULTS = Path(__file__).parent.parent / "results"
 LIBRARIES = ("httpx", "httpx2", "aiohttp", "pyreqwest", "wreq", "obstore")
@@ -245,10 +246,10 @@ def target_rows(figures: Collected, cells: Sequence[str]) -> list[list[str]]:
             rows.append([
                 name,
                 f"{number(mine)} {UNITS[target.figure]}{beside}",
-                f"{number(best[0])} ({best[1]})" if best else "–",
-                f"{ratio:.2f}" if ratio is not None else "–",
+                f"{number(best[0])} ({best[1]})" if best else "-",
+                f"{ratio:.2f}" if ratio is not None else "-",
                 str(target),
-                "–" if value is None else "yes" if target.reached(value) else "**no**",
+                "-" if value is None else "yes" if target.reached(value) else "**no**",
             ])  # fmt: skip
     return rows
 

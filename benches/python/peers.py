@@ -81,7 +81,7 @@ class Peer(ABC):
     async def close(self) -> None:
         """Close the client and its connections."""
 
-    async def decision(self, path: str, body: Buffer | None = None) -> str:
+    async def decision(self, path: str, body: Buffer | None = None) -> str:  # noqa: ARG002 - for those that can tell
         """Make one more call and say how its body travelled, or the reply's if `body` is None; "" if unknown."""
         return ""
 

@@ -8,6 +8,30 @@ from mcpgateway_rust._future import NativeFuture
 from mcpgateway_rust._types import Buffer, Headers, Mutation
 from mcpgateway_rust.exceptions import GatewayError
 
+__all__ = [
+    "Batch",
+    "BodyStream",
+    "BodyWriter",
+    "Client",
+    "Payload",
+    "PendingResponse",
+    "PendingStream",
+    "Progress",
+    "Response",
+    "StreamingResponse",
+    "Transfer",
+    "TransferPolicy",
+    "__version__",
+    "body_stream",
+    "exports_live",
+    "fail_points",
+    "invoke_agent",
+    "invoke_agent_async",
+    "invoke_many",
+    "pool_stats",
+    "serve",
+]
+
 __version__: str
 
 @final
@@ -26,12 +50,12 @@ class Transfer:
 
 @final
 class TransferPolicy:
-    """The thresholds by which payloads are copied, borrowed or mapped, in bytes."""
+    """The thresholds by which payloads are copied, borrowed or mapped, in bytes: 64 KiB and 10 MiB if not given."""
 
-    def __new__(cls, *, copy_below: int = 65536, map_above: int = 10485760) -> TransferPolicy: ...
+    def __new__(cls, *, copy_below: int = ..., map_above: int = ...) -> TransferPolicy: ...
     @staticmethod
     def default() -> TransferPolicy: ...
-    def decide(self, len: int, kind: str = "buffer") -> Transfer: ...
+    def decide(self, len: int, kind: str = "buffer") -> Transfer: ...  # noqa: A002 - as the native module names it
     @property
     def copy_below(self) -> int: ...
     @property

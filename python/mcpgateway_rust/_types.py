@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -17,6 +19,22 @@ Body: TypeAlias = "Buffer | Payload | Iterable[Buffer] | AsyncIterable[Buffer] |
 Mutation: TypeAlias = Literal["borrow", "snapshot", "detect"]
 FilePath: TypeAlias = "str | PathLike[str]"
 
+# A year, so that deadlines can be added up.
+_MOST_SECONDS = 365 * 24 * 3600.0
+_MOST_BYTES = (1 << 63) - 1
+_MOST_ATTEMPTS = (1 << 32) - 1
+_SECRET_HEADER = re.compile(r"auth|cookie|key|secret|session|token", re.IGNORECASE)
+
+
+def _check_seconds(name: str, seconds: object) -> None:
+    if not isinstance(seconds, Real) or not 0 < float(seconds) <= _MOST_SECONDS:
+        raise ValueError(f"{name}={seconds!r}: pass seconds above 0 and at most a year")
+
+
+def _check_count(name: str, count: object, most: int) -> None:
+    if not isinstance(count, Integral) or not 0 <= int(count) <= most:
+        raise ValueError(f"{name}={count!r}: pass a whole number from 0 to {most}")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timeouts:
@@ -27,12 +45,21 @@ class Timeouts:
         first_byte: From the last byte of the request to the head of the reply.
         idle: Without a byte moving, while the request is sent or the reply is received.
         total: For the whole call, with all its attempts and redirects.
+
+    Raises:
+        ValueError: One of them is not above 0 and at most a year; `total` is None.
     """
 
     connect: float | None = 10.0
     first_byte: float | None = 60.0
     idle: float | None = 60.0
     total: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "first_byte", "idle"):
+            if getattr(self, name) is not None:
+                _check_seconds(name, getattr(self, name))
+        _check_seconds("total", self.total)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,12 +71,22 @@ class Limits:
         max_header_bytes: Bytes of all header names and values.
         max_headers: Number of headers.
         max_decoded_ratio: Decoded bytes for each byte on the wire, beyond a first mebibyte.
+
+    Raises:
+        ValueError: A number of bytes or headers is negative, or the ratio below 1.
     """
 
     max_response_bytes: int = 4 << 30
     max_header_bytes: int = 256 << 10
     max_headers: int = 256
     max_decoded_ratio: float = 200.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_response_bytes", "max_header_bytes", "max_headers"):
+            _check_count(name, getattr(self, name), _MOST_BYTES)
+        ratio: object = self.max_decoded_ratio
+        if not isinstance(ratio, Real) or not float(ratio) >= 1:
+            raise ValueError(f"max_decoded_ratio={ratio!r}: pass a number from 1 on")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +99,16 @@ class Retry:
     Attributes:
         attempts: Attempts after the first.
         non_idempotent: Whether a POST or PATCH that may have been received is sent again too.
+
+    Raises:
+        ValueError: `attempts` is negative or no whole number.
     """
 
     attempts: int = 0
     non_idempotent: bool = False
+
+    def __post_init__(self) -> None:
+        _check_count("attempts", self.attempts, _MOST_ATTEMPTS)
 
 
 class Headers(Mapping[str, str]):
@@ -104,4 +147,6 @@ class Headers(Mapping[str, str]):
         return len({key.lower() for key, _ in self._pairs})
 
     def __repr__(self) -> str:
-        return f"Headers({self._pairs!r})"
+        """The pairs, without the values of headers that may hold a secret."""
+        shown = [(name, "[redacted]" if _SECRET_HEADER.search(name) else value) for name, value in self._pairs]
+        return f"Headers({shown!r})"

@@ -6,15 +6,18 @@ Both are thin: options are named here and read by the native module, which does 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Literal, Self, TypedDict, TypeGuard, TypeVar, Unpack
 
 from mcpgateway_rust import _native
 from mcpgateway_rust._native import Payload, Progress, Response, StreamingResponse, TransferPolicy
 from mcpgateway_rust._types import Body, Buffer, FilePath, Headers, HeadersLike, Limits, Mutation, Retry, Timeouts
 from mcpgateway_rust.exceptions import Cancelled
+
+T = TypeVar("T")
+Parts = Iterable[Buffer] | AsyncIterable[Buffer]
 
 
 class ClientOptions(TypedDict, total=False):
@@ -72,16 +75,16 @@ class RequestOptions(TypedDict, total=False):
     progress: Progress | None
 
 
-def _is_streamed(body: Body) -> bool:
-    """Whether `body` is made while it is sent: an iterator, or an iterable that is no buffer."""
-    if body is None or isinstance(body, (bytes, bytearray, memoryview, str, Payload)):
+def _is_streamed(body: Body) -> TypeGuard[Parts]:
+    """Whether `body` is made while it is sent: an iterable of parts that is itself no buffer."""
+    # Of a mapping nobody would expect the keys to be sent.
+    if isinstance(body, (bytes, bytearray, memoryview, str, Payload, Mapping)):
         return False
-    if hasattr(body, "__aiter__"):
-        return True
-    if not hasattr(body, "__iter__"):
+    if not isinstance(body, (Iterable, AsyncIterable)):
         return False
+    exporter: Buffer = body
     try:
-        memoryview(body).release()
+        memoryview(exporter).release()
     except TypeError:
         # numpy arrays of a dtype that the buffer protocol cannot name are iterable too.
         return not hasattr(body, "__array_interface__")
@@ -90,14 +93,14 @@ def _is_streamed(body: Body) -> bool:
     return False
 
 
-async def _pump(body: Iterable[Buffer] | AsyncIterable[Buffer], writer: _native.BodyWriter) -> None:
-    """Send the parts of `body` as the socket takes them."""
+async def _pump(parts: Parts, writer: _native.BodyWriter) -> None:
+    """Send `parts` as the socket takes them."""
     try:
-        if isinstance(body, AsyncIterable):
-            async for part in body:
+        if isinstance(parts, AsyncIterable):
+            async for part in parts:
                 await writer.send(part)
         else:
-            for part in body:
+            for part in parts:
                 await writer.send(part)
         await writer.finish()
     except Cancelled:
@@ -107,16 +110,22 @@ async def _pump(body: Iterable[Buffer] | AsyncIterable[Buffer], writer: _native.
         writer.abandon()
 
 
-def _pump_blocking(body: Iterable[Buffer], writer: _native.BodyWriter) -> None:
-    """As `_pump`, on a thread that may block."""
+def _pump_blocking(parts: Iterable[Buffer], writer: _native.BodyWriter) -> None:
+    """As `_pump`, on the thread of the caller, which may block."""
     try:
-        for part in body:
+        for part in parts:
             writer.send_blocking(part)
         writer.finish_blocking()
     except Cancelled:
         return
     finally:
         writer.abandon()
+
+
+def _without_await(parts: Parts) -> Iterable[Buffer]:
+    if isinstance(parts, AsyncIterable):
+        raise TypeError("the body is an asynchronous iterable: pass it to AsyncClient, or pass a plain iterable")
+    return parts
 
 
 class AsyncStream:
@@ -203,9 +212,7 @@ class AsyncClient:
     def __init__(self, **options: Unpack[ClientOptions]) -> None:
         self._native = _native.Client(**options)
 
-    async def request(
-        self, method: str, url: str, *, body: Body = None, **options: Unpack[RequestOptions]
-    ) -> Response:
+    async def request(self, method: str, url: str, *, body: Body = None, **options: Unpack[RequestOptions]) -> Response:
         """Send a request and await its whole reply, whatever its status.
 
         Args:
@@ -222,8 +229,8 @@ class AsyncClient:
         """
         if not _is_streamed(body):
             return await self._native.request(method, url, body=body, **options)
-        writer, stream = _native.body_stream()
-        return await _await_with_pump(self._native.request(method, url, body=stream, **options), body, writer)
+        writer, streamed = _native.body_stream()
+        return await _await_with_pump(self._native.request(method, url, body=streamed, **options), body, writer)
 
     @asynccontextmanager
     async def stream(
@@ -233,8 +240,8 @@ class AsyncClient:
         if not _is_streamed(body):
             native = await self._native.stream(method, url, body=body, **options)
         else:
-            writer, parts = _native.body_stream()
-            native = await _await_with_pump(self._native.stream(method, url, body=parts, **options), body, writer)
+            writer, streamed = _native.body_stream()
+            native = await _await_with_pump(self._native.stream(method, url, body=streamed, **options), body, writer)
         reply = AsyncStream(native)
         try:
             yield reply
@@ -282,9 +289,9 @@ class AsyncClient:
         await self.aclose()
 
 
-async def _await_with_pump(call: Any, body: Any, writer: _native.BodyWriter) -> Any:
+async def _await_with_pump(call: Awaitable[T], parts: Parts, writer: _native.BodyWriter) -> T:
     """Await `call` while the parts of its body are sent; what their source raises is raised here."""
-    pump = asyncio.ensure_future(_pump(body, writer))
+    pump = asyncio.ensure_future(_pump(parts, writer))
     try:
         return await call
     except Cancelled:
@@ -306,8 +313,11 @@ class Client:
         """Send a request and wait for its whole reply; see `AsyncClient.request`."""
         if not _is_streamed(body):
             return self._native.start(method, url, body=body, **options).wait()
-        writer, stream = _native.body_stream()
-        return _wait_with_pump(self._native.start(method, url, body=stream, **options), body, writer)
+        parts = _without_await(body)
+        writer, streamed = _native.body_stream()
+        call = self._native.start(method, url, body=streamed, **options)
+        _pump_blocking(parts, writer)
+        return call.wait()
 
     @contextmanager
     def stream(
@@ -317,8 +327,11 @@ class Client:
         if not _is_streamed(body):
             native = self._native.start_stream(method, url, body=body, **options).wait()
         else:
-            writer, parts = _native.body_stream()
-            native = _wait_with_pump(self._native.start_stream(method, url, body=parts, **options), body, writer)
+            parts = _without_await(body)
+            writer, streamed = _native.body_stream()
+            call = self._native.start_stream(method, url, body=streamed, **options)
+            _pump_blocking(parts, writer)
+            native = call.wait()
         reply = Stream(native)
         try:
             yield reply
@@ -364,9 +377,3 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _wait_with_pump(call: Any, body: Any, writer: _native.BodyWriter) -> Any:
-    """Send the parts of the body on this thread, then wait for `call`."""
-    _pump_blocking(body, writer)
-    return call.wait()

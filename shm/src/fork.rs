@@ -43,9 +43,7 @@ impl<T> PerProcess<T> {
     /// An empty slot.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            slot: AtomicPtr::new(std::ptr::null_mut()),
-        }
+        Self { slot: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
     /// The value of this process, made by `make` if there is none yet.
@@ -59,14 +57,8 @@ impl<T> PerProcess<T> {
         if let Some(value) = self.current(seen) {
             return Ok(value);
         }
-        let made = Box::into_raw(Box::new(Tagged {
-            generation: generation(),
-            value: make()?,
-        }));
-        let stored = match self
-            .slot
-            .compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire)
-        {
+        let made = Box::into_raw(Box::new(Tagged { generation: generation(), value: make()? }));
+        let stored = match self.slot.compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => made,
             Err(winner) => {
                 // SAFETY: `made` came from `Box::into_raw` above and was never published.
@@ -142,13 +134,9 @@ mod tests {
     fn threads_that_race_share_one_value() {
         let slot = PerProcess::new();
         let seen: Vec<usize> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| std::ptr::from_ref(slot.get_or_init(|| 7)) as usize))
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().expect("no panic"))
-                .collect()
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| std::ptr::from_ref(slot.get_or_init(|| 7)) as usize)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
         });
         assert!(seen.iter().all(|address| *address == seen[0]));
     }

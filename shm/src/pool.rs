@@ -69,19 +69,8 @@ impl Pool {
     /// A pool of its own that keeps at most `cap_bytes` idle.
     #[must_use]
     pub fn new(cap_bytes: usize) -> Self {
-        let state = State {
-            stats: PoolStats {
-                cap_bytes,
-                ..PoolStats::default()
-            },
-            ..State::default()
-        };
-        Self {
-            shared: Arc::new(Shared {
-                state: Mutex::new(state),
-                wake: Condvar::new(),
-            }),
-        }
+        let state = State { stats: PoolStats { cap_bytes, ..PoolStats::default() }, ..State::default() };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), wake: Condvar::new() }) }
     }
 
     /// The pool of this process; a forked child has its own.
@@ -172,10 +161,7 @@ impl std::fmt::Debug for Pool {
 impl State {
     /// An idle region of at least `capacity` bytes, and at most twice that.
     fn take(&mut self, capacity: usize) -> Option<MmapMut> {
-        let (&found, list) = self
-            .idle
-            .range_mut(capacity..=capacity.saturating_mul(2))
-            .next()?;
+        let (&found, list) = self.idle.range_mut(capacity..=capacity.saturating_mul(2)).next()?;
         let map = list.pop().expect("a list without regions is removed").map;
         if list.is_empty() {
             self.idle.remove(&found);
@@ -197,20 +183,15 @@ impl State {
     fn keep(&mut self, map: MmapMut) {
         self.stats.idle_bytes += map.len();
         self.stats.regions_idle += 1;
-        self.idle.entry(map.len()).or_default().push(Idle {
-            map,
-            since: Instant::now(),
-        });
+        self.idle.entry(map.len()).or_default().push(Idle { map, since: Instant::now() });
     }
 
     /// Take out the regions that have been idle since `moment` or longer; all of them for `None`.
     fn take_idle_since(&mut self, moment: Option<Instant>) -> Vec<MmapMut> {
         let mut taken = Vec::new();
         for list in self.idle.values_mut() {
-            let stale = list
-                .iter()
-                .take_while(|idle| moment.is_none_or(|moment| idle.since <= moment))
-                .count();
+            let stale =
+                list.iter().take_while(|idle| moment.is_none_or(|moment| idle.since <= moment)).count();
             taken.extend(list.drain(..stale).map(|idle| idle.map));
         }
         self.idle.retain(|_, list| !list.is_empty());
@@ -220,11 +201,7 @@ impl State {
     }
 
     fn oldest_idle(&self) -> Option<Instant> {
-        self.idle
-            .values()
-            .filter_map(|list| list.first())
-            .map(|idle| idle.since)
-            .min()
+        self.idle.values().filter_map(|list| list.first()).map(|idle| idle.since).min()
     }
 }
 
@@ -235,10 +212,7 @@ impl Janitor {
     /// Whether it could be started; without it, the next region to come back tries again.
     fn start(shared: &Arc<Shared>) -> bool {
         let shared = Arc::downgrade(shared);
-        std::thread::Builder::new()
-            .name("mcpgateway-pool".into())
-            .spawn(move || Self::run(&shared))
-            .is_ok()
+        std::thread::Builder::new().name("mcpgateway-pool".into()).spawn(move || Self::run(&shared)).is_ok()
     }
 
     fn run(pool: &Weak<Shared>) {
@@ -251,21 +225,16 @@ impl Janitor {
     /// Wait for a region to unmap, at most `IDLE_FOR`, so that the end of the pool is noticed.
     fn wait_for_unwanted(shared: &Shared) -> Vec<Box<dyn Send>> {
         let state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let patience = state.oldest_idle().map_or(IDLE_FOR, |since| {
-            (since + IDLE_FOR).saturating_duration_since(Instant::now())
-        });
+        let patience = state
+            .oldest_idle()
+            .map_or(IDLE_FOR, |since| (since + IDLE_FOR).saturating_duration_since(Instant::now()));
         let (mut state, _) = shared
             .wake
             .wait_timeout_while(state, patience, |state| state.discarded.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
         let mut unwanted = std::mem::take(&mut state.discarded);
         if let Some(moment) = Instant::now().checked_sub(IDLE_FOR) {
-            unwanted.extend(
-                state
-                    .take_idle_since(Some(moment))
-                    .into_iter()
-                    .map(|map| Box::new(map) as _),
-            );
+            unwanted.extend(state.take_idle_since(Some(moment)).into_iter().map(|map| Box::new(map) as _));
         }
         unwanted
     }
@@ -278,12 +247,7 @@ fn size_class(len: usize) -> io::Result<usize> {
     let step = (len.next_power_of_two() / 8).max(if len >= HUGE_PAGE { HUGE_PAGE } else { SMALLEST / 4 });
     len.checked_next_multiple_of(step)
         .filter(|capacity| isize::try_from(*capacity).is_ok())
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::OutOfMemory,
-                "the region would be larger than memory",
-            )
-        })
+        .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "the region would be larger than memory"))
 }
 
 fn map_fresh(capacity: usize) -> io::Result<MmapMut> {
@@ -299,23 +263,15 @@ fn map_fresh(capacity: usize) -> io::Result<MmapMut> {
 
 /// Bytes of memory that this process may hope for: the cgroup's limit where there is one.
 fn memory_of_this_machine() -> usize {
-    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    let installed = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| memory_total(&text));
+    let limit =
+        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let installed = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| memory_total(&text));
     limit.into_iter().chain(installed).min().unwrap_or(MOST_IDLE)
 }
 
 fn memory_total(meminfo: &str) -> Option<usize> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<usize>()
-        .ok()?
-        .checked_mul(1024)
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -372,10 +328,7 @@ mod tests {
         let region = region.freeze();
         assert_eq!(region.len(), 10_000_000);
         assert!(
-            region
-                .chunks(100_000)
-                .zip(0_u8..)
-                .all(|(chunk, round)| chunk.iter().all(|byte| *byte == round))
+            region.chunks(100_000).zip(0_u8..).all(|(chunk, round)| chunk.iter().all(|byte| *byte == round))
         );
         drop(region);
         assert_eq!((pool.stats().live_bytes, pool.stats().regions_live), (0, 0));
@@ -384,10 +337,7 @@ mod tests {
     #[test]
     fn a_size_that_no_machine_has_is_an_error() {
         let pool = Pool::new(0);
-        assert_eq!(
-            pool.allocate(usize::MAX).expect_err("too large").kind(),
-            io::ErrorKind::OutOfMemory
-        );
+        assert_eq!(pool.allocate(usize::MAX).expect_err("too large").kind(), io::ErrorKind::OutOfMemory);
         assert!(pool.allocate(1 << 60).is_err());
         assert_eq!(pool.stats().live_bytes, 0);
     }
@@ -403,10 +353,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_the_machine_is_read() {
-        assert_eq!(
-            memory_total("MemTotal:       24578964 kB\nMemFree: 1 kB\n"),
-            Some(24_578_964 << 10)
-        );
+        assert_eq!(memory_total("MemTotal:       24578964 kB\nMemFree: 1 kB\n"), Some(24_578_964 << 10));
         assert_eq!(memory_total("nothing"), None);
     }
 

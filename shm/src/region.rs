@@ -22,24 +22,15 @@ pub struct RegionMut {
 
 impl RegionMut {
     pub(crate) fn new(map: MmapMut, pool: Pool) -> Self {
-        Self {
-            map: Some(map),
-            filled: 0,
-            generation: crate::generation(),
-            pool,
-        }
+        Self { map: Some(map), filled: 0, generation: crate::generation(), pool }
     }
 
     fn map(&self) -> &MmapMut {
-        self.map
-            .as_ref()
-            .expect("a region has its map until it is dropped")
+        self.map.as_ref().expect("a region has its map until it is dropped")
     }
 
     fn map_mut(&mut self) -> &mut MmapMut {
-        self.map
-            .as_mut()
-            .expect("a region has its map until it is dropped")
+        self.map.as_mut().expect("a region has its map until it is dropped")
     }
 
     /// Bytes that fit without growing.
@@ -87,20 +78,13 @@ impl RegionMut {
     /// # Errors
     /// When the system has no more memory to map, or the size is no size at all.
     pub fn reserve(&mut self, additional: usize) -> io::Result<()> {
-        let too_large = || {
-            io::Error::new(
-                io::ErrorKind::OutOfMemory,
-                "the region would be larger than memory",
-            )
-        };
+        let too_large =
+            || io::Error::new(io::ErrorKind::OutOfMemory, "the region would be larger than memory");
         let needed = self.filled.checked_add(additional).ok_or_else(too_large)?;
         if needed <= self.capacity() {
             return Ok(());
         }
-        self.pool.clone().grow(
-            self,
-            needed.max(self.capacity().saturating_add(self.capacity() / 2)),
-        )
+        self.pool.clone().grow(self, needed.max(self.capacity().saturating_add(self.capacity() / 2)))
     }
 
     /// Give the mapping at least `capacity` bytes; the filled bytes stay.
@@ -108,10 +92,7 @@ impl RegionMut {
     pub(crate) fn resize(&mut self, capacity: usize) -> io::Result<()> {
         // SAFETY: the map is anonymous, so growing it cannot reach past the end of a file, and
         // `&mut self` shows that nothing borrows the bytes that may move.
-        unsafe {
-            self.map_mut()
-                .remap(capacity, memmap2::RemapOptions::new().may_move(true))
-        }
+        unsafe { self.map_mut().remap(capacity, memmap2::RemapOptions::new().may_move(true)) }
     }
 
     /// Give the mapping at least `capacity` bytes; the filled bytes stay.
@@ -143,10 +124,7 @@ impl Drop for RegionMut {
 
 impl fmt::Debug for RegionMut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegionMut")
-            .field("filled", &self.filled)
-            .field("capacity", &self.capacity())
-            .finish()
+        f.debug_struct("RegionMut").field("filled", &self.filled).field("capacity", &self.capacity()).finish()
     }
 }
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import http.client
-import json
 import re
+import socket
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from mcpgateway_rust._fallback import strict_json
-from mcpgateway_rust._types import Headers, Timeouts
+from mcpgateway_rust._types import Headers, Limits, Timeouts
 from mcpgateway_rust.exceptions import (
     ConnectError,
     ConnectionLost,
@@ -20,15 +22,36 @@ from mcpgateway_rust.exceptions import (
     HTTPStatusError,
     IncompleteBody,
     InvalidRequest,
+    LimitExceeded,
     ProtocolError,
     TlsError,
+    UnsupportedBuffer,
 )
 
-_TIMEOUTS = Timeouts()
+_CONNECT_SECONDS = 10.0
+_IDLE_SECONDS = 60.0
+_TOTAL_SECONDS = Timeouts().total
+_MAX_RESPONSE_BYTES = Limits().max_response_bytes
+_READ_BYTES = 1 << 20
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOST = re.compile(r"[^\s<>^`{|}\"\\%]+")
+# What a URL may hold as it is; all else is percent-encoded, as the native module does.
+_SAFE_IN_URL = "%/?:@!$&'()*+,;=[]|\\~^-._"
 _SET_BY_THE_CONNECTION = frozenset(
-    "connection content-length expect host http2-settings keep-alive proxy-connection te trailer transfer-encoding "
-    "upgrade".split()
+    {
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "http2-settings",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
 )
 
 
@@ -46,6 +69,7 @@ def invoke_agent(url: str, method: str, headers_json: str, body: bytes | None = 
 
     Raises:
         InvalidRequest: The URL, method or headers cannot be sent.
+        UnsupportedBuffer: The body has no bytes.
         HTTPStatusError: The status of the reply is not one of success.
         InvalidReply: The reply is not JSON.
         GatewayError: Anything else; see `mcpgateway_rust.exceptions`.
@@ -53,53 +77,101 @@ def invoke_agent(url: str, method: str, headers_json: str, body: bytes | None = 
     address = _parse_url(url)
     if not _TOKEN.fullmatch(method) or method == "CONNECT":
         raise InvalidRequest('the method is no HTTP method: pass one such as "POST"', sent="no")
-    headers = {"Accept-Encoding": "identity", **_parse_headers(headers_json)}
-    subject = f"{method} {address.scheme}://{address.hostname}{address.path}"
-    status, reply_headers, reply = _exchange(subject, address, method, headers, body)
-    if not 200 <= status < 300:
-        response: Any = FallbackResponse(status, Headers(reply_headers), reply)
-        raise HTTPStatusError(f"{subject} answered with status {status}", response=response)
-    strict_json.loads(reply)
-    return reply.decode()
+    headers = _parse_headers(headers_json)
+    subject = f"{method} {address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+    reply = _exchange(subject, address, method, headers, _parse_body(body))
+    if not 200 <= reply.status < 300:
+        response: Any = reply
+        raise HTTPStatusError(f"{subject} answered with status {reply.status}", response=response)
+    strict_json.check_reply(reply.body)
+    return reply.body.decode()
 
 
 def _exchange(
-    subject: str, address: SplitResult, method: str, headers: Mapping[str, str], body: bytes | None
-) -> tuple[int, list[tuple[str, str]], bytes]:
-    connection = _connection(address)
+    subject: str, address: SplitResult, method: str, headers: Mapping[str, bytes], body: memoryview | None
+) -> FallbackResponse:
+    deadline = time.monotonic() + _TOTAL_SECONDS
+    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    connection = kind(address.hostname or "", address.port, timeout=_CONNECT_SECONDS)
     try:
-        try:
+        with _errors_of_connecting(subject):
             connection.connect()
-        except TimeoutError as cause:
-            seconds = _TIMEOUTS.connect or _TIMEOUTS.total
-            message = f"{subject}: the connect timeout of {seconds}s passed"
-            raise GatewayTimeout(message, timeout="connect", seconds=seconds, phase="connect", sent="no") from cause
-        except ssl.SSLError as cause:
-            raise TlsError(f"{subject}: agreeing on TLS ({cause})", phase="tls", sent="no") from cause
-        except OSError as cause:
-            raise ConnectError(f"{subject}: connecting ({cause})", phase="connect", sent="no", retryable=True) from cause
-        path = (address.path or "/") + (f"?{address.query}" if address.query else "")
-        connection.sock.settimeout(_TIMEOUTS.idle)
-        connection.request(method, path, body=body, headers=dict(headers))
-        response = connection.getresponse()
-        return response.status, response.getheaders(), response.read()
-    except TimeoutError as cause:
-        seconds = _TIMEOUTS.idle or _TIMEOUTS.total
-        raise GatewayTimeout(f"{subject}: the idle timeout of {seconds}s passed", timeout="idle", seconds=seconds) from cause
-    except http.client.IncompleteRead as cause:
-        message = f"{subject}: the connection was closed before the body of the reply was complete"
-        raise IncompleteBody(message, phase="receive", sent="yes") from cause
-    except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError) as cause:
-        raise ConnectionLost(f"{subject}: the connection was lost before the reply began", phase="first_byte") from cause
-    except http.client.HTTPException as cause:
-        raise ProtocolError(f"{subject}: the head of the reply is not HTTP ({cause})", phase="first_byte") from cause
+        connection.sock.settimeout(_IDLE_SECONDS)
+        with _errors_of_the_exchange(subject):
+            target = (address.path or "/") + (f"?{address.query}" if address.query else "")
+            connection.request(method, quote(target, safe=_SAFE_IN_URL), body=body, headers=headers)
+            response = connection.getresponse()
+            received = _receive(subject, response, deadline)
+        return FallbackResponse(response.status, Headers(response.getheaders()), received)
     finally:
         connection.close()
 
 
-def _connection(address: SplitResult) -> http.client.HTTPConnection:
-    kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-    return kind(address.hostname or "", address.port, timeout=_TIMEOUTS.connect)
+def _receive(subject: str, response: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The body of the reply, bounded in size and time while it arrives."""
+    received = bytearray()
+    announced = response.length
+    while announced is None or len(received) < announced:
+        part = response.read1(_READ_BYTES if announced is None else min(_READ_BYTES, announced - len(received)))
+        received += part
+        if len(received) > _MAX_RESPONSE_BYTES:
+            raise LimitExceeded(
+                f"{subject}: the reply is larger than max_response_bytes={_MAX_RESPONSE_BYTES}",
+                limit="max_response_bytes",
+                value=_MAX_RESPONSE_BYTES,
+                got=len(received),
+                phase="receive",
+                sent="yes",
+            )
+        if time.monotonic() > deadline:
+            raise _timed_out(subject, "total", _TOTAL_SECONDS)
+        if not part:
+            break
+    if announced is not None and len(received) < announced:
+        raise http.client.IncompleteRead(bytes(received), announced - len(received))
+    return bytes(received)
+
+
+@contextmanager
+def _errors_of_connecting(subject: str) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as cause:
+        raise GatewayTimeout(
+            f"{subject}: the connect timeout of {_CONNECT_SECONDS:g} s passed",
+            timeout="connect",
+            seconds=_CONNECT_SECONDS,
+            phase="connect",
+            sent="no",
+            retryable=True,
+        ) from cause
+    except ssl.SSLError as cause:
+        raise TlsError(f"{subject}: agreeing on TLS ({cause})", phase="tls", sent="no") from cause
+    except (socket.gaierror, UnicodeError) as cause:
+        raise ConnectError(f"{subject}: looking up the host ({cause})", phase="resolve", sent="no") from cause
+    except OSError as cause:
+        raise ConnectError(f"{subject}: connecting ({cause})", phase="connect", sent="no", retryable=True) from cause
+
+
+@contextmanager
+def _errors_of_the_exchange(subject: str) -> Iterator[None]:
+    try:
+        yield
+    except GatewayTimeout:
+        raise
+    except TimeoutError as cause:
+        raise _timed_out(subject, "idle", _IDLE_SECONDS) from cause
+    except http.client.IncompleteRead as cause:
+        message = f"{subject}: the connection was closed before the body of the reply was complete"
+        raise IncompleteBody(message, phase="receive", sent="yes") from cause
+    except OSError as cause:
+        raise ConnectionLost(f"{subject}: the connection was lost ({cause})", phase="first_byte") from cause
+    except (http.client.HTTPException, ValueError) as cause:
+        raise ProtocolError(f"{subject}: the reply is not HTTP ({type(cause).__name__})", phase="first_byte") from cause
+
+
+def _timed_out(subject: str, timeout: str, seconds: float) -> GatewayTimeout:
+    return GatewayTimeout(f"{subject}: the {timeout} timeout of {seconds:g} s passed", timeout=timeout, seconds=seconds)
 
 
 def _parse_url(url: str) -> SplitResult:
@@ -107,7 +179,7 @@ def _parse_url(url: str) -> SplitResult:
         raise InvalidRequest("the URL has a control character: percent-encode it", sent="no")
     try:
         address = urlsplit(url.strip())
-        valid = address.scheme in {"http", "https"} and bool(address.hostname) and address.port != 0
+        valid = address.scheme in {"http", "https"} and _HOST.fullmatch(address.hostname or "") and address.port != 0
     except ValueError:
         valid = False
     if not valid:
@@ -115,9 +187,9 @@ def _parse_url(url: str) -> SplitResult:
     return address
 
 
-def _parse_headers(headers_json: str) -> dict[str, str]:
+def _parse_headers(headers_json: str) -> dict[str, bytes]:
     try:
-        headers = json.loads(headers_json)
+        headers = strict_json.decode(headers_json)
     except ValueError as cause:
         raise InvalidRequest(f"headers_json is no JSON ({cause})", sent="no") from cause
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
@@ -128,5 +200,17 @@ def _parse_headers(headers_json: str) -> dict[str, str]:
         if name.lower() in _SET_BY_THE_CONNECTION:
             raise InvalidRequest(f"the header {name!r} is set by the connection itself: leave it out", sent="no")
         if any((ord(character) < 32 and character != "\t") or ord(character) == 127 for character in value):
-            raise InvalidRequest(f"the value of header {name!r} has a control character such as CR, LF or NUL", sent="no")
-    return headers
+            raise InvalidRequest(
+                f"the value of header {name!r} has a control character such as CR, LF or NUL", sent="no"
+            )
+    return {name: value.encode() for name, value in headers.items()}
+
+
+def _parse_body(body: bytes | None) -> memoryview | None:
+    if body is None:
+        return None
+    try:
+        return memoryview(body).cast("B")
+    except TypeError as cause:
+        kind = type(body).__name__
+        raise UnsupportedBuffer(f"the body is a {kind}: pass bytes, such as text.encode()", sent="no") from cause

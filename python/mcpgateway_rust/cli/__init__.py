@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import typer
+
 from mcpgateway_rust.cli.app import app
 from mcpgateway_rust.exceptions import GatewayError
 
@@ -11,9 +13,9 @@ from mcpgateway_rust.exceptions import GatewayError
 def main() -> None:
     """Run the command line; an error of the gateway is one line on stderr, not a traceback."""
     try:
-        app()
+        app(prog_name="mcpgateway-rust")
     except GatewayError as error:
-        print(f"error: {error}", file=sys.stderr)
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         sys.exit(1)
 
 

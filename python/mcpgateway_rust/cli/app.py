@@ -8,14 +8,15 @@ import platform
 import signal
 import sys
 import time
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.filesize import decimal
 
-from mcpgateway_rust import TransferPolicy, __version__, _native, shm
+from mcpgateway_rust import Payload, Progress, Response, TransferPolicy, __version__, _native, shm
 from mcpgateway_rust._types import Timeouts
 from mcpgateway_rust.cli.invoking import invoke_with_progress, read_body
 
@@ -23,10 +24,25 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Carry large payloads to agents and back, without copies.\n\n"
-    "Try it: start `mcpgateway-rust serve` in one terminal, then\n"
-    "`mcpgateway-rust invoke URL/sink --body @file` in another.",
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_TRY_IT = """[bold]Try it[/], in two terminals:
+
+[cyan]mcpgateway-rust serve --port 8080[/]
+
+[cyan]mcpgateway-rust invoke http://127.0.0.1:8080/sink --body @FILE[/]"""
+
+_EXAMPLES = """[bold]Examples[/]
+
+[cyan]mcpgateway-rust invoke http://127.0.0.1:8080/echo --body '{"text": "hello"}'[/]
+
+[cyan]mcpgateway-rust invoke http://127.0.0.1:8080/sink --body @film.mp4 --json[/]
+
+[cyan]mcpgateway-rust invoke http://127.0.0.1:8080/source/1000000 -o million.bin[/]
+
+[cyan]make-report | mcpgateway-rust invoke https://agent.example/a2a -b @- -H 'Content-Type: application/json'[/]"""
 
 
 def _show_version(wanted: bool) -> None:
@@ -35,85 +51,111 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(epilog=_TRY_IT)
 def options(
-    version: Annotated[
+    _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Options of all commands."""
+    """Carry payloads of any size to agents and back, without copies."""
 
 
-@app.command()
+@app.command(epilog=_TRY_IT)
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="IP address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
 ) -> None:
     """Run a loopback agent to try things on. Prints its URL; Ctrl-C ends it.
 
     POST /echo           the same bytes back
-    POST /sink           {"bytes": n, "sha256": "..."}; ?digest=none leaves the digest out
-    GET  /source/{n}     n reproducible bytes
-    GET  /json/{shape}/{n}   about n bytes of JSON: text, messages, embeddings or table
-    POST /a2a            a JSON-RPC agent (message/send) that echoes text, or answers metadata.replyBytes characters
+    POST /sink           their number and SHA-256; /sink?digest=none: the number
+    GET  /source/N       N reproducible bytes
+    GET  /json/SHAPE/N   about N bytes of text, messages, embeddings or table
+    POST /a2a            a JSON-RPC agent: message/send echoes its text, or gives
+                         params.message.metadata.replyBytes characters
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _native.serve(host, port, lambda url: print(url, flush=True))
     except KeyboardInterrupt:
         # Asked to end: that is success.
         return
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--host'") from error
+    except OSError as error:
+        raise typer.BadParameter(str(error), param_hint="'--host' and '--port'") from error
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def _check_url(url: str) -> str:
+    if "://" not in url:
+        raise typer.BadParameter("it has no scheme: write http:// or https:// before the host")
+    return url
 
 
-@app.command()
+@app.command(epilog=_EXAMPLES)
 def invoke(
-    url: Annotated[str, typer.Argument(help="The agent, such as http://127.0.0.1:8080/echo.")],
+    url: Annotated[str, typer.Argument(metavar="URL", callback=_check_url, help="Of the agent, with http(s)://.")],
+    *,
     body: Annotated[
         str | None, typer.Option("--body", "-b", help="Text, @FILE for a file, or @- for standard input.")
     ] = None,
-    method: Annotated[str | None, typer.Option("--method", "-X", help="POST with a body, GET without, if not set.")] = None,
-    header: Annotated[list[str] | None, typer.Option("--header", "-H", help="`Name: value`; may be repeated.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the reply to this file.")] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-X", help="Such as PUT; else POST with a body, GET without.")
+    ] = None,
+    header: Annotated[list[str] | None, typer.Option("--header", "-H", help="'Name: value'; may be repeated.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Receive the reply into this file.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for the whole call.")] = 600.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was measured as JSON, not the reply.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was measured, not the reply.")] = False,
 ) -> None:
-    """Send a body of any size to an agent, and show its reply.
+    """Send a body of any size to an agent, and print its reply.
 
-    A file is memory-mapped and never copied. Progress is shown on a terminal. The exit status is 0 for a reply of
-    success, 2 for another status, 1 if there was no reply.
+    A file is memory-mapped, not copied. On a terminal, progress and a summary are shown on standard error.
+
+    Exit status: 0 success, 1 no reply or one of another status than 200 to 299, 2 a wrong command line, 130 Ctrl-C.
     """
     payload = read_body(body)
     method = method or ("GET" if payload is None else "POST")
     headers = [_parse_header(line) for line in header or []]
+    timeouts = _parse_timeout(timeout)
+    progress = Progress()
     started = time.perf_counter()
-    response = invoke_with_progress(method, url, payload, headers, output, Timeouts(total=timeout))
+    response = invoke_with_progress(
+        method, url, payload, headers=headers, output=output, timeouts=timeouts, progress=progress
+    )
     seconds = time.perf_counter() - started
     if as_json:
-        typer.echo(json.dumps(_facts(response, payload, seconds)))
+        typer.echo(json.dumps(_facts(response, progress, seconds)))
     elif output is None:
-        sys.stdout.buffer.write(response.body)
-        sys.stdout.flush()
-    Console(stderr=True).print(_summary(response, payload, seconds), highlight=False)
-    if not response.is_success:
-        raise typer.Exit(2)
+        _write(response.body)
+    if sys.stderr.isatty():
+        Console(stderr=True).print(_summary(response, progress, seconds), highlight=False)
+    response.raise_for_status()
 
 
 def _parse_header(line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
     if not colon:
-        raise typer.BadParameter(f"{line!r} has no colon: pass `Name: value`", param_hint="--header")
+        raise typer.BadParameter("there is no colon: pass 'Name: value'", param_hint="'--header'")
     return name.strip(), value.strip()
 
 
-def _facts(response: _native.Response, payload: _native.Payload | None, seconds: float) -> dict[str, Any]:
+def _parse_timeout(seconds: float) -> Timeouts:
+    try:
+        return Timeouts(total=seconds)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--timeout'") from error
+
+
+def _write(body: Payload) -> None:
+    sys.stdout.buffer.write(body)
+    sys.stdout.flush()
+
+
+def _facts(response: Response, progress: Progress, seconds: float) -> dict[str, Any]:
     return {
         "status": response.status,
-        "sent_bytes": len(payload) if payload is not None else 0,
-        "received_bytes": response.received,
+        "sent": progress.sent,
+        "received": response.received,
         "seconds": round(seconds, 6),
         "request_transfer": str(response.transfer),
         "reply_transfer": str(response.body.transfer),
@@ -121,14 +163,13 @@ def _facts(response: _native.Response, payload: _native.Payload | None, seconds:
     }
 
 
-def _summary(response: _native.Response, payload: _native.Payload | None, seconds: float) -> str:
-    moved = (len(payload) if payload is not None else 0) + response.received
-    speed = moved / max(seconds, 1e-9) / 1e9
+def _summary(response: Response, progress: Progress, seconds: float) -> str:
     color = "green" if response.is_success else "red"
+    speed = decimal(round((progress.sent + response.received) / seconds))
     return (
-        f"[{color}]{response.status}[/] in {seconds:.3f} s, {speed:.2f} GB/s\n"
-        f"  request  {response.transfer}\n"
-        f"  reply    {response.body.transfer}"
+        f"[{color}]{response.status}[/] {response.http_version} in {seconds:.3f} s, {speed}/s\n"
+        f"  sent      {decimal(progress.sent)}, {response.transfer}\n"
+        f"  received  {decimal(response.received)}, {response.body.transfer}"
     )
 
 
@@ -139,24 +180,28 @@ def doctor(
     """Show what this installation is and what it runs on, for a bug report."""
     facts = {
         "version": __version__,
+        "native_module": _native.__file__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "transfer policy": str(TransferPolicy.default()),
-        "warm pool": shm.stats(),
-        "event loop": "uvloop installed" if _is_installed("uvloop") else "asyncio",
-        "numpy": "installed" if _is_installed("numpy") else "not installed",
+        "transfer_policy": str(TransferPolicy.default()),
+        "warm_pool": shm.stats(),
+        "numpy": _version_of("numpy"),
+        "uvloop": _version_of("uvloop"),
     }
     if as_json:
         typer.echo(json.dumps(facts))
         return
-    table = Table(show_header=False)
-    for name, value in facts.items():
-        table.add_row(name, str(value))
-    Console().print(table)
+    pool = shm.stats()
+    shown = facts | {
+        "warm_pool": f"keeps at most {decimal(pool['cap_bytes'])} of freed memory, {pool['idle_bytes']} now"
+    }
+    for name, value in shown.items():
+        typer.echo(f"{name.replace('_', ' '):<17}{'not installed' if value is None else value}")
 
 
-def _is_installed(module: str) -> bool:
-    from importlib.util import find_spec  # noqa: PLC0415 - one command of several
-
-    return find_spec(module) is not None
+def _version_of(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

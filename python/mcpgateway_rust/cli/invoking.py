@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
 from mcpgateway_rust import Client, Payload, Progress, Response
@@ -30,43 +32,54 @@ def read_body(argument: str | None) -> Payload | None:
         # The file is the user's own, named for this one call.
         return Payload.open(argument[1:], trusted=True)
     except FileError as error:
-        raise typer.BadParameter(str(error), param_hint="--body") from error
+        raise typer.BadParameter(str(error), param_hint="'--body'") from error
 
 
 def invoke_with_progress(
     method: str,
     url: str,
     body: Payload | None,
+    *,
     headers: list[tuple[str, str]],
     output: Path | None,
     timeouts: Timeouts,
+    progress: Progress,
 ) -> Response:
     """Send the request and wait for its reply; on a terminal, show how far both have come."""
-    progress = Progress()
-    finished = threading.Event()
+    with Client() as client, _shown(progress):
+        return client.request(
+            method, url, body=body, headers=headers, to_file=output, timeouts=timeouts, progress=progress
+        )
+
+
+@contextmanager
+def _shown(progress: Progress) -> Iterator[None]:
+    """Show `progress` as bars, if standard error is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description:<9}"),
         BarColumn(),
-        DownloadColumn(binary_units=True),
+        DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
-    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars, Client() as client:
-        tasks = (bars.add_task("sending", total=None), bars.add_task("receiving", total=None))
-        watcher = threading.Thread(target=_watch, args=(bars, tasks, progress, finished), daemon=True)
+    finished = threading.Event()
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        watcher = threading.Thread(target=_watch, args=(bars, progress, finished), daemon=True)
         watcher.start()
         try:
-            return client.request(
-                method, url, body=body, headers=headers, to_file=output, timeouts=timeouts, progress=progress
-            )
+            yield
         finally:
             finished.set()
             watcher.join()
 
 
-def _watch(bars: Bars, tasks: tuple[TaskID, TaskID], progress: Progress, finished: threading.Event) -> None:
-    sending, receiving = tasks
+def _watch(bars: Bars, progress: Progress, finished: threading.Event) -> None:
+    sending = bars.add_task("sending", total=None)
+    receiving = bars.add_task("receiving", total=None, visible=False)
     while not finished.wait(_REFRESH_SECONDS):
         bars.update(sending, completed=progress.sent, total=progress.total_send)
-        bars.update(receiving, completed=progress.received, total=progress.total_receive)
+        if progress.received:
+            bars.update(receiving, completed=progress.received, total=progress.total_receive, visible=True)

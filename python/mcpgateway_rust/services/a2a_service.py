@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
-from mcpgateway_rust._fallback.strict_json import loads
+from mcpgateway_rust._fallback.strict_json import parse_reply
 
 try:
     from mcpgateway_rust.services._native_a2a import (
@@ -54,7 +54,7 @@ class A2AService:
         """Invoke the agent at `url` and return its JSON reply as Python objects.
 
         Nothing of the exchange blocks the event loop. Building the objects of a large reply does so for as long
-        as `json.loads` takes, on whichever thread: use `AsyncA2AClient` and its `Response.body` for those.
+        as Python's `json` takes, on whichever thread: use `AsyncA2AClient` and its `Response.body` for those.
 
         Raises:
             HTTPStatusError: The status of the reply is not one of success.
@@ -71,5 +71,5 @@ class A2AService:
 
 async def _parse(text: str | bytes) -> dict[str, Any]:
     if len(text) < _PARSE_INLINE_BYTES:
-        return cast("dict[str, Any]", loads(text))
-    return cast("dict[str, Any]", await asyncio.to_thread(loads, text))
+        return cast("dict[str, Any]", parse_reply(text))
+    return cast("dict[str, Any]", await asyncio.to_thread(parse_reply, text))

@@ -37,14 +37,9 @@ fn invoke_agent<'py>(
     guard(py, || {
         let headers = headers_from_json(headers_json).into_py_result(py)?;
         let client = shared_client(py)?;
-        let body = body
-            .map(|body| PyBody::from_python(body, &client.options().policy))
-            .transpose()?;
+        let body = body.map(|body| PyBody::from_python(body, &client.options().policy)).transpose()?;
         let body = body.map(PyBody::into_body).unwrap_or_default();
-        let request = Request::new(method, url)
-            .into_py_result(py)?
-            .headers(headers)
-            .body(body);
+        let request = Request::new(method, url).into_py_result(py)?.headers(headers).body(body);
         let reply =
             Pending::start(py, async move { core::invoke_agent(&client, request).await })?.wait(py)?;
         let text = py.detach(|| core::json_reply(&reply));
@@ -67,11 +62,7 @@ fn invoke_agent_async<'py>(
         let client = given_or_shared(py, client)?;
         let request =
             RequestOptions::from_python(options, &client.options().policy)?.into_request(py, method, url)?;
-        awaitable(
-            py,
-            async move { core::invoke_agent(&client, request).await },
-            PyResponse::convert,
-        )
+        awaitable(py, async move { core::invoke_agent(&client, request).await }, PyResponse::convert)
     })
 }
 
@@ -87,20 +78,13 @@ fn headers_from_json(text: &str) -> Result<mcpgateway_engine::http::HeaderMap> {
             )
             .with_source(cause)
         })?;
-    parse_headers(
-        headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes())),
-    )
+    parse_headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
 }
 
 /// Begin to invoke an agent with each of `bodies`.
 #[pyfunction]
 #[pyo3(signature = (client, method, url, bodies, concurrency, order, **options))]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the Python wrapper names and defaults them"
-)]
+#[expect(clippy::too_many_arguments, reason = "the Python wrapper names and defaults them")]
 fn invoke_many(
     py: Python<'_>,
     client: Option<&Bound<'_, NativeClient>>,
@@ -126,11 +110,7 @@ fn invoke_many(
         let len = requests.len();
         let batch = core::invoke_many(&client, requests, concurrency, order).into_py_result(py)?;
         let stopper = batch.stopper();
-        Ok(NativeBatch {
-            batch: Arc::new(Mutex::new(batch)),
-            stopper,
-            len,
-        })
+        Ok(NativeBatch { batch: Arc::new(Mutex::new(batch)), stopper, len })
     })
 }
 
@@ -138,9 +118,7 @@ fn order_from(name: &str) -> PyResult<Order> {
     match name {
         "input" => Ok(Order::Input),
         "completion" => Ok(Order::Completion),
-        _ => Err(PyValueError::new_err(format!(
-            "order={name:?}: pass \"input\" or \"completion\""
-        ))),
+        _ => Err(PyValueError::new_err(format!("order={name:?}: pass \"input\" or \"completion\""))),
     }
 }
 
@@ -205,9 +183,7 @@ fn serve(py: Python<'_>, host: &str, port: u16, on_ready: &Bound<'_, PyAny>) -> 
         port,
     )
         .into();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let server = py
         .detach(|| runtime.block_on(Server::bind(address)))
         .map_err(|cause| PyOSError::new_err(format!("listening on {address}: {cause}")))?;
@@ -224,8 +200,7 @@ fn serve(py: Python<'_>, host: &str, port: u16, on_ready: &Bound<'_, PyAny>) -> 
         }
     };
     drop(stop);
-    py.detach(|| runtime.block_on(serving))
-        .map_err(|cause| PyOSError::new_err(cause.to_string()))?;
+    py.detach(|| runtime.block_on(serving)).map_err(|cause| PyOSError::new_err(cause.to_string()))?;
     Err(interrupted)
 }
 

@@ -64,9 +64,7 @@ pub fn awaitable<'py, T: Send + 'static>(
 fn new_future<'py>(py: Python<'py>, event_loop: &EventLoop) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let class = CLASS.get_or_try_init(py, || {
-        py.import("mcpgateway_rust._future")?
-            .getattr("NativeFuture")
-            .map(Bound::unbind)
+        py.import("mcpgateway_rust._future")?.getattr("NativeFuture").map(Bound::unbind)
     })?;
     let arguments = PyDict::new(py);
     arguments.set_item(intern!(py, "loop"), &event_loop.python)?;
@@ -114,11 +112,8 @@ impl EventLoop {
     fn running(py: Python<'_>) -> PyResult<Arc<Self>> {
         static KNOWN: PerProcess<Mutex<Vec<Arc<EventLoop>>>> = PerProcess::new();
         static GET_RUNNING_LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let get_running_loop = GET_RUNNING_LOOP.get_or_try_init(py, || {
-            py.import("asyncio")?
-                .getattr("get_running_loop")
-                .map(Bound::unbind)
-        })?;
+        let get_running_loop = GET_RUNNING_LOOP
+            .get_or_try_init(py, || py.import("asyncio")?.getattr("get_running_loop").map(Bound::unbind))?;
         let python = get_running_loop.bind(py).call0()?;
         let known = KNOWN.get_or_init(Mutex::default);
         if let Some(found) = lock(known).iter().find(|known| known.python.is(&python)) {
@@ -139,16 +134,8 @@ impl EventLoop {
         waker.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
         let descriptor = woken.as_raw_fd();
-        let made = Arc::new(Self {
-            python: python.clone().unbind(),
-            completed: Mutex::default(),
-            waker,
-        });
-        let drain = Drain {
-            event_loop: Arc::clone(&made),
-            woken,
-            generation: generation(),
-        };
+        let made = Arc::new(Self { python: python.clone().unbind(), completed: Mutex::default(), waker });
+        let drain = Drain { event_loop: Arc::clone(&made), woken, generation: generation() };
         python.call_method1(intern!(py, "add_reader"), (descriptor, drain.into_py_any(py)?))?;
         Ok(made)
     }
@@ -191,9 +178,7 @@ impl Drain {
         let _ = (&self.woken).read(&mut [0; 16]);
         buffer::release_dropped(py);
         let completed = std::mem::take(&mut *lock(&self.event_loop.completed));
-        completed
-            .into_iter()
-            .try_for_each(|completion| completion.deliver(py))
+        completed.into_iter().try_for_each(|completion| completion.deliver(py))
     }
 }
 

@@ -52,11 +52,7 @@ impl Held {
     fn of_view(view: Box<ffi::Py_buffer>) -> Self {
         EXPORTS_LIVE.fetch_add(1, Ordering::SeqCst);
         let (start, len) = (view.buf.cast(), usize::try_from(view.len).unwrap_or(0));
-        Self {
-            view: Some(view),
-            start,
-            len,
-        }
+        Self { view: Some(view), start, len }
     }
 
     fn as_slice(&self) -> &[u8] {
@@ -81,13 +77,14 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(view) = self.view.take() {
-            Dropped::add(Self {
-                view: Some(view),
-                start: self.start,
-                len: self.len,
-            });
+        if self.view.is_none() {
+            return;
         }
+        if let Some(py) = attached() {
+            self.release(py);
+            return;
+        }
+        Dropped::add(Self { view: self.view.take(), start: self.start, len: self.len });
     }
 }
 
@@ -105,6 +102,17 @@ impl WritableMemory for Held {
         // SAFETY: as for `as_slice`; the export was asked for as writable and contiguous.
         unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
     }
+}
+
+/// The interpreter, if this thread holds it now.
+fn attached<'py>() -> Option<Python<'py>> {
+    if is_exiting() {
+        return None;
+    }
+    // SAFETY: may be called by any thread while the interpreter lives.
+    let holds_it = unsafe { ffi::PyGILState_Check() } == 1;
+    // SAFETY: just checked, and only this thread could let go of it.
+    holds_it.then(|| unsafe { Python::assume_attached() })
 }
 
 /// Exports dropped by threads that must not wait for the GIL, until one that has it gives them back.
@@ -125,9 +133,7 @@ impl Dropped {
         HERE.get_or_init(|| {
             let dropped: &'static Self = Box::leak(Box::default());
             // Without the thread, what is dropped waits for the next call that completes.
-            let _ = std::thread::Builder::new()
-                .name("mcpgateway-release".into())
-                .spawn(|| dropped.watch());
+            let _ = std::thread::Builder::new().name("mcpgateway-release".into()).spawn(|| dropped.watch());
             dropped
         })
     }
@@ -253,10 +259,7 @@ impl PyBody {
 
 /// A writable, contiguous buffer to receive into.
 pub(crate) fn writable(object: &Bound<'_, PyAny>) -> PyResult<Box<dyn WritableMemory>> {
-    let view = view_of(
-        object,
-        ffi::PyBUF_WRITABLE | ffi::PyBUF_C_CONTIGUOUS | ffi::PyBUF_FORMAT,
-    )?;
+    let view = view_of(object, ffi::PyBUF_WRITABLE | ffi::PyBUF_C_CONTIGUOUS | ffi::PyBUF_FORMAT)?;
     let mut held = Held::of_view(view);
     if held.view.as_deref().is_some_and(has_objects) {
         held.release(object.py());
@@ -274,9 +277,7 @@ pub(crate) fn is_immutable(object: &Bound<'_, PyAny>) -> bool {
         return view.getattr("obj").is_ok_and(|root| is_immutable(&root));
     }
     object.is_instance_of::<PyBytes>()
-        || object
-            .cast::<PyPayload>()
-            .is_ok_and(|payload| payload.get().is_stable())
+        || object.cast::<PyPayload>().is_ok_and(|payload| payload.get().is_stable())
 }
 
 fn view_of(object: &Bound<'_, PyAny>, flags: c_int) -> PyResult<Box<ffi::Py_buffer>> {
@@ -319,11 +320,7 @@ fn array_as_bytes<'py>(object: &Bound<'py, PyAny>) -> Option<PyResult<Bound<'py,
         return None;
     }
     // A flat view without a copy where the array is contiguous; numpy gathers it where it is not.
-    Some(
-        array
-            .call_method1("reshape", (-1,))
-            .and_then(|flat| flat.call_method1("view", ("u1",))),
-    )
+    Some(array.call_method1("reshape", (-1,)).and_then(|flat| flat.call_method1("view", ("u1",))))
 }
 
 fn by_policy(py: Python<'_>, mut held: Held, policy: &TransferPolicy) -> Payload {
@@ -387,17 +384,9 @@ impl Strided {
         let shape = unsafe { std::slice::from_raw_parts(view.shape, dimensions) };
         // SAFETY: and as many strides.
         let strides = unsafe { std::slice::from_raw_parts(view.strides, dimensions) };
-        let shape = shape
-            .iter()
-            .map(|len| usize::try_from(*len).unwrap_or(0))
-            .collect();
+        let shape = shape.iter().map(|len| usize::try_from(*len).unwrap_or(0)).collect();
         let (strides, item) = (strides.to_vec(), usize::try_from(view.itemsize).unwrap_or(0));
-        Self {
-            held,
-            shape,
-            strides,
-            item,
-        }
+        Self { held, shape, strides, item }
     }
 
     /// The bytes in the order of the view, in a warm region.

@@ -90,11 +90,7 @@ impl NativeClient {
     ) -> PyResult<Bound<'py, PyAny>> {
         guard(py, || {
             let request = self.read_options(options)?.into_request(py, method, url)?;
-            awaitable(
-                py,
-                streamed(self.0.clone(), request),
-                PyStreamingResponse::convert,
-            )
+            awaitable(py, streamed(self.0.clone(), request), PyStreamingResponse::convert)
         })
     }
 
@@ -209,9 +205,7 @@ fn http2_from(name: &str) -> PyResult<Http2> {
         "auto" => Ok(Http2::Auto),
         "never" => Ok(Http2::Never),
         "always" => Ok(Http2::Always),
-        _ => Err(PyValueError::new_err(format!(
-            "http2={name:?}: pass \"auto\", \"never\" or \"always\""
-        ))),
+        _ => Err(PyValueError::new_err(format!("http2={name:?}: pass \"auto\", \"never\" or \"always\""))),
     }
 }
 

@@ -45,9 +45,7 @@ pub fn to_py_err(py: Python<'_>, error: &Error) -> PyErr {
 
 /// An `UnsupportedBuffer`, whose message says what to pass instead.
 pub(crate) fn unsupported_buffer(py: Python<'_>, message: &str) -> PyErr {
-    raise(py, "UnsupportedBuffer", message, |details| {
-        details.set_item("sent", "no")
-    })
+    raise(py, "UnsupportedBuffer", message, |details| details.set_item("sent", "no"))
 }
 
 fn class_of(kind: &ErrorKind) -> &'static str {
@@ -93,15 +91,13 @@ fn raise(
 pub(crate) fn exceptions(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let module = MODULE.get_or_try_init(py, || {
-        PyModule::import(py, "mcpgateway_rust.exceptions")
-            .map(Bound::unbind)
-            .map_err(|cause| {
-                let error = PyImportError::new_err(
-                    "mcpgateway_rust.exceptions is part of this package: install it again",
-                );
-                error.set_cause(py, Some(cause));
-                error
-            })
+        PyModule::import(py, "mcpgateway_rust.exceptions").map(Bound::unbind).map_err(|cause| {
+            let error = PyImportError::new_err(
+                "mcpgateway_rust.exceptions is part of this package: install it again",
+            );
+            error.set_cause(py, Some(cause));
+            error
+        })
     })?;
     Ok(module.bind(py))
 }

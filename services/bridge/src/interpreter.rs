@@ -67,9 +67,7 @@ pub fn guard<T>(py: Python<'_>, entry: impl FnOnce() -> PyResult<T>) -> PyResult
 /// The error for a panic.
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().copied();
-    let text = text
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     let subject = format!("a fault inside mcpgateway_rust, please report it: {text}");
     Error::new(ErrorKind::Internal, subject).with_sent(mcpgateway_engine::Sent::Unknown)
 }

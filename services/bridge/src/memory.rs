@@ -36,9 +36,5 @@ pub fn pool_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 #[pyfunction]
 #[must_use]
 pub fn fail_points() -> Vec<&'static str> {
-    if fault::ARMABLE {
-        fault::POINTS.to_vec()
-    } else {
-        Vec::new()
-    }
+    if fault::ARMABLE { fault::POINTS.to_vec() } else { Vec::new() }
 }

@@ -32,19 +32,11 @@ impl PyPayload {
     /// A payload of ours, whose bytes never change.
     #[must_use]
     pub fn new(payload: Payload) -> Self {
-        Self {
-            payload,
-            mutation: Mutation::Borrow,
-            stable: true,
-            whole: OnceLock::new(),
-        }
+        Self { payload, mutation: Mutation::Borrow, stable: true, whole: OnceLock::new() }
     }
 
     fn with_stability(payload: Payload, stable: bool) -> Self {
-        Self {
-            stable,
-            ..Self::new(payload)
-        }
+        Self { stable, ..Self::new(payload) }
     }
 
     pub(crate) fn payload(&self) -> &Payload {
@@ -66,9 +58,7 @@ impl PyPayload {
         }
         let whole = match self.payload.as_bytes() {
             Some(bytes) => bytes.clone(),
-            None => py
-                .detach(|| self.payload.clone().into_bytes())
-                .into_py_result(py)?,
+            None => py.detach(|| self.payload.clone().into_bytes()).into_py_result(py)?,
         };
         Ok(self.whole.get_or_init(|| whole))
     }
@@ -99,10 +89,7 @@ impl PyPayload {
                 return Ok(Self::new(snapshot));
             }
             let stable = copied || is_immutable(obj);
-            Ok(Self {
-                mutation,
-                ..Self::with_stability(payload, stable)
-            })
+            Ok(Self { mutation, ..Self::with_stability(payload, stable) })
         })
     }
 
@@ -111,13 +98,8 @@ impl PyPayload {
     #[pyo3(signature = (path, *, trusted = false))]
     fn open(py: Python<'_>, path: PathBuf, trusted: bool) -> PyResult<Self> {
         guard(py, || {
-            let opened = py.detach(|| {
-                if trusted {
-                    Payload::map_trusted(&path)
-                } else {
-                    Payload::read(&path)
-                }
-            });
+            let opened =
+                py.detach(|| if trusted { Payload::map_trusted(&path) } else { Payload::read(&path) });
             Ok(Self::with_stability(opened.into_py_result(py)?, !trusted))
         })
     }
@@ -155,14 +137,8 @@ impl PyPayload {
         guard(py, || {
             let source = PyBody::from_python(obj, &policy_or_default(policy))?.into_payload(py)?;
             let stable = source.decision().transfer == Transfer::Copy || is_immutable(obj);
-            let alphabet = if urlsafe {
-                Alphabet::UrlSafe
-            } else {
-                Alphabet::Standard
-            };
-            let encoded = py
-                .detach(|| Payload::base64(source, alphabet))
-                .into_py_result(py)?;
+            let alphabet = if urlsafe { Alphabet::UrlSafe } else { Alphabet::Standard };
+            let encoded = py.detach(|| Payload::base64(source, alphabet)).into_py_result(py)?;
             Ok(Self::with_stability(encoded, stable))
         })
     }
@@ -223,27 +199,14 @@ impl PyPayload {
             return Err(PyBufferError::new_err("no view to fill"));
         }
         let whole = guard(py, || slf.get().whole(py))?;
-        let len = whole
-            .len()
-            .try_into()
-            .map_err(|_| PyBufferError::new_err("larger than a buffer can be"))?;
+        let len =
+            whole.len().try_into().map_err(|_| PyBufferError::new_err("larger than a buffer can be"))?;
         // SAFETY: the view is writable and not null, as the protocol has it; the bytes live as long as
         // `slf`, of which the view keeps a reference, and asking for a writable view is refused by it.
         let failed = unsafe {
-            ffi::PyBuffer_FillInfo(
-                view,
-                slf.as_ptr(),
-                whole.as_ptr().cast_mut().cast(),
-                len,
-                1,
-                flags,
-            )
+            ffi::PyBuffer_FillInfo(view, slf.as_ptr(), whole.as_ptr().cast_mut().cast(), len, 1, flags)
         };
-        if failed == 0 {
-            Ok(())
-        } else {
-            Err(PyErr::fetch(py))
-        }
+        if failed == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
     }
 }
 
@@ -260,27 +223,21 @@ impl PyPayload {
         let end = usize::try_from(range.stop)?.max(start);
         let whole = Payload::new(self.whole(py)?.clone(), self.payload.decision());
         let part = whole.slice(start, end).into_py_result(py)?;
-        Ok(Self {
-            mutation: self.mutation,
-            ..Self::with_stability(part, self.stable)
-        })
+        Ok(Self { mutation: self.mutation, ..Self::with_stability(part, self.stable) })
     }
 
     fn byte(&self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<u8> {
-        let index: isize = index
-            .extract()
-            .map_err(|_| PyTypeError::new_err("a payload is indexed by int or slice"))?;
-        let whole = self.whole(py)?;
-        let from_start = if index < 0 {
-            index.checked_add_unsigned(whole.len())
-        } else {
-            Some(index)
+        let index = match index.extract::<isize>() {
+            Ok(index) => index,
+            // Outside of any payload.
+            Err(error) if error.is_instance_of::<PyOverflowError>(py) => isize::MAX,
+            Err(_) => return Err(PyTypeError::new_err("a payload is indexed by int or slice")),
         };
-        let byte = from_start
-            .and_then(|index| usize::try_from(index).ok())
-            .and_then(|index| whole.get(index));
-        byte.copied()
-            .ok_or_else(|| PyIndexError::new_err("payload index out of range"))
+        let whole = self.whole(py)?;
+        let from_start = if index < 0 { index.checked_add_unsigned(whole.len()) } else { Some(index) };
+        let byte =
+            from_start.and_then(|index| usize::try_from(index).ok()).and_then(|index| whole.get(index));
+        byte.copied().ok_or_else(|| PyIndexError::new_err("payload index out of range"))
     }
 }
 
@@ -356,10 +313,7 @@ impl PyTransferPolicy {
     #[new]
     #[pyo3(signature = (*, copy_below = COPY_BELOW, map_above = MAP_ABOVE))]
     fn new(copy_below: usize, map_above: usize) -> Self {
-        Self(TransferPolicy {
-            copy_below,
-            map_above,
-        })
+        Self(TransferPolicy { copy_below, map_above })
     }
 
     /// The policy used where none is given.
@@ -373,9 +327,7 @@ impl PyTransferPolicy {
     #[pyo3(signature = (len, kind = "buffer"))]
     fn decide(&self, len: usize, kind: &str) -> PyResult<PyTransfer> {
         let origin = Origin::from_name(kind).ok_or_else(|| {
-            PyValueError::new_err(format!(
-                "kind={kind:?}: pass \"buffer\", \"file\", \"reply\" or \"share\""
-            ))
+            PyValueError::new_err(format!("kind={kind:?}: pass \"buffer\", \"file\", \"reply\" or \"share\""))
         })?;
         Ok(PyTransfer(self.0.decide(len, origin)))
     }
@@ -397,9 +349,6 @@ impl PyTransferPolicy {
     }
 
     fn __repr__(&self) -> String {
-        format!(
-            "TransferPolicy(copy_below={}, map_above={})",
-            self.0.copy_below, self.0.map_above
-        )
+        format!("TransferPolicy(copy_below={}, map_above={})", self.0.copy_below, self.0.map_above)
     }
 }

@@ -54,11 +54,7 @@ impl RequestOptions {
             // A payload may bring its own rule, which the default must not undo.
             "mutation" => {
                 let mutation = parse_mutation(value.extract()?)?;
-                self.mutation = if mutation == Mutation::Borrow {
-                    self.mutation
-                } else {
-                    mutation
-                };
+                self.mutation = if mutation == Mutation::Borrow { self.mutation } else { mutation };
             }
             "into" => self.set_destination(Destination::Into(writable(value)?))?,
             "to_file" => self.set_destination(Destination::File(value.extract::<PathBuf>()?))?,
@@ -125,16 +121,9 @@ pub(crate) fn headers_from(value: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
         },
         Err(_) => value.clone(),
     };
-    let pairs = pairs
-        .try_iter()?
-        .map(|pair| header_from(&pair?))
-        .collect::<PyResult<Vec<_>>>()?;
-    parse_headers(
-        pairs
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_slice())),
-    )
-    .into_py_result(value.py())
+    let pairs = pairs.try_iter()?.map(|pair| header_from(&pair?)).collect::<PyResult<Vec<_>>>()?;
+    parse_headers(pairs.iter().map(|(name, value)| (name.as_str(), value.as_slice())))
+        .into_py_result(value.py())
 }
 
 fn header_from(pair: &Bound<'_, PyAny>) -> PyResult<(String, Vec<u8>)> {
@@ -143,9 +132,7 @@ fn header_from(pair: &Bound<'_, PyAny>) -> PyResult<(String, Vec<u8>)> {
             "headers are a mapping or pairs of str: {\"name\": \"value\"} or [(\"name\", \"value\")]",
         )
     };
-    let (name, value) = pair
-        .extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()
-        .map_err(not_text)?;
+    let (name, value) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().map_err(not_text)?;
     let name = name.extract::<String>().map_err(not_text)?;
     if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok((name, bytes.as_bytes().to_vec()));
@@ -160,11 +147,7 @@ fn header_from(pair: &Bound<'_, PyAny>) -> PyResult<(String, Vec<u8>)> {
 /// `Timeouts` of the package: seconds, or `None` where a phase has no limit of its own.
 pub(crate) fn timeouts_from(value: &Bound<'_, PyAny>) -> PyResult<Timeouts> {
     let seconds = |name: &str| -> PyResult<Option<Duration>> {
-        value
-            .getattr(name)?
-            .extract::<Option<f64>>()?
-            .map(|seconds| duration(name, seconds))
-            .transpose()
+        value.getattr(name)?.extract::<Option<f64>>()?.map(|seconds| duration(name, seconds)).transpose()
     };
     let total =
         seconds("total")?.ok_or_else(|| PyValueError::new_err("total is always set: pass seconds"))?;
@@ -253,10 +236,7 @@ impl BodyStream {
     fn take(&self, py: Python<'_>) -> PyResult<Body> {
         let body = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         body.ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidRequest,
-                "this stream was sent already: make another one",
-            )
+            Error::new(ErrorKind::InvalidRequest, "this stream was sent already: make another one")
         })
         .into_py_result(py)
     }
@@ -271,18 +251,13 @@ pub struct BodyWriter(Mutex<Option<Arc<BodySender>>>);
 #[must_use]
 pub fn body_stream() -> (BodyWriter, BodyStream) {
     let (sender, body) = Body::streamed();
-    (
-        BodyWriter(Mutex::new(Some(Arc::new(sender)))),
-        BodyStream(Mutex::new(Some(body))),
-    )
+    (BodyWriter(Mutex::new(Some(Arc::new(sender)))), BodyStream(Mutex::new(Some(body))))
 }
 
 impl BodyWriter {
     fn sender(&self, py: Python<'_>) -> PyResult<Arc<BodySender>> {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        sender
-            .ok_or_else(|| Error::new(ErrorKind::Cancelled, "this body was given up"))
-            .into_py_result(py)
+        sender.ok_or_else(|| Error::new(ErrorKind::Cancelled, "this body was given up")).into_py_result(py)
     }
 }
 

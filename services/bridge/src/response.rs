@@ -30,15 +30,7 @@ impl PyResponse {
     /// `MemoryError` when there is no memory for it.
     pub fn convert(py: Python<'_>, response: Response) -> PyResult<Py<PyAny>> {
         let body = Py::new(py, PyPayload::new(response.body.clone()))?;
-        Ok(Py::new(
-            py,
-            Self {
-                response,
-                body,
-                headers: PyOnceLock::new(),
-            },
-        )?
-        .into_any())
+        Ok(Py::new(py, Self { response, body, headers: PyOnceLock::new() })?.into_any())
     }
 
     /// Raise `HTTPStatusError` unless the status of `response` is one of success.
@@ -64,9 +56,7 @@ impl PyResponse {
     /// The headers, case-insensitive, repeated names kept.
     #[getter]
     fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let made = self
-            .headers
-            .get_or_try_init(py, || python_headers(py, &self.response.headers))?;
+        let made = self.headers.get_or_try_init(py, || python_headers(py, &self.response.headers))?;
         Ok(made.bind(py).clone())
     }
 
@@ -125,17 +115,12 @@ impl PyResponse {
         let message = format!("{} answered with status {}", response.url, response.status);
         let details = PyDict::new(slf.py());
         details.set_item("response", slf)?;
-        let exception = exceptions(slf.py())?
-            .getattr("HTTPStatusError")?
-            .call((message,), Some(&details))?;
+        let exception = exceptions(slf.py())?.getattr("HTTPStatusError")?.call((message,), Some(&details))?;
         Err(PyErr::from_value(exception))
     }
 
     fn __repr__(&self) -> String {
-        format!(
-            "<Response {} {}, {} bytes>",
-            self.response.status, self.response.url, self.response.received
-        )
+        format!("<Response {} {}, {} bytes>", self.response.status, self.response.url, self.response.received)
     }
 }
 
@@ -207,10 +192,7 @@ impl PyStreamingResponse {
         if self.generation == generation() {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::Forked,
-            "this reply belongs to the parent of this process: ask again here",
-        ))
+        Err(Error::new(ErrorKind::Forked, "this reply belongs to the parent of this process: ask again here"))
     }
 }
 
@@ -311,18 +293,10 @@ fn version_name(version: Version) -> &'static str {
 /// `mcpgateway_rust.Headers`, from pairs.
 fn python_headers(py: Python<'_>, headers: &HeaderMap) -> PyResult<Py<PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let class = CLASS.get_or_try_init(py, || {
-        py.import("mcpgateway_rust._types")?
-            .getattr("Headers")
-            .map(Bound::unbind)
-    })?;
+    let class = CLASS
+        .get_or_try_init(py, || py.import("mcpgateway_rust._types")?.getattr("Headers").map(Bound::unbind))?;
     // Header values are bytes; latin-1 shows each as one character (RFC 9110, section 5.5).
     let latin_1 = |value: &[u8]| value.iter().map(|byte| char::from(*byte)).collect::<String>();
-    let pairs = headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), latin_1(value.as_bytes())));
-    Ok(class
-        .bind(py)
-        .call1((PyList::new(py, pairs.collect::<Vec<_>>())?,))?
-        .unbind())
+    let pairs = headers.iter().map(|(name, value)| (name.as_str(), latin_1(value.as_bytes())));
+    Ok(class.bind(py).call1((PyList::new(py, pairs.collect::<Vec<_>>())?,))?.unbind())
 }

@@ -136,16 +136,8 @@ impl Sent {
 impl Error {
     /// An error of `kind`; `subject` says what was being done to what, without secrets.
     pub fn new(kind: ErrorKind, subject: impl Into<String>) -> Self {
-        let inner = Inner {
-            kind,
-            subject: subject.into(),
-            phase: None,
-            sent: Sent::No,
-            source: None,
-        };
-        Self {
-            inner: Box::new(inner),
-        }
+        let inner = Inner { kind, subject: subject.into(), phase: None, sent: Sent::No, source: None };
+        Self { inner: Box::new(inner) }
     }
 
     /// A request that cannot be sent; `subject` says what to pass instead.
@@ -265,9 +257,7 @@ pub(crate) fn find_cause<'a, E: StdError + 'static>(error: &'a (dyn StdError + '
         if let Some(found) = error.downcast_ref::<E>() {
             return Some(found);
         }
-        let inside = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
+        let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         next = inside.map(|inside| inside as _).or_else(|| error.source());
     }
     None
@@ -298,10 +288,7 @@ mod tests {
     #[test]
     fn a_cause_is_found_inside_an_io_error() {
         let error = std::io::Error::other(Error::invalid_request("inside"));
-        assert_eq!(
-            find_cause::<Error>(&error).map(Error::kind),
-            Some(&ErrorKind::InvalidRequest)
-        );
+        assert_eq!(find_cause::<Error>(&error).map(Error::kind), Some(&ErrorKind::InvalidRequest));
         assert!(find_cause::<fmt::Error>(&error).is_none());
     }
 }

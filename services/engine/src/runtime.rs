@@ -39,11 +39,7 @@ where
 /// What is spawned afterwards is cancelled at once.
 pub fn shutdown(patience: Duration) {
     let Some(running) = RUNTIME.get() else { return };
-    let runtime = running
-        .runtime
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let runtime = running.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(runtime) = runtime {
         runtime.shutdown_timeout(patience);
     }
@@ -68,8 +64,5 @@ fn start() -> Result<Running> {
         .enable_all()
         .build()
         .map_err(no_threads)?;
-    Ok(Running {
-        handle: runtime.handle().clone(),
-        runtime: Mutex::new(Some(runtime)),
-    })
+    Ok(Running { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
 }

@@ -62,10 +62,7 @@ pub fn invoke_many(
         let task = runtime::spawn(async move {
             let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
             while let Some((index, request)) = next() {
-                if sender
-                    .send((index, invoke_agent(&client, request).await))
-                    .is_err()
-                {
+                if sender.send((index, invoke_agent(&client, request).await)).is_err() {
                     break;
                 }
             }
@@ -73,13 +70,7 @@ pub fn invoke_many(
         Ok(task?.abort_handle())
     };
     let workers = (0..workers).map(work).collect::<Result<_>>()?;
-    Ok(Batch {
-        results,
-        order,
-        early: BTreeMap::new(),
-        next: 0,
-        workers: Stopper(workers),
-    })
+    Ok(Batch { results, order, early: BTreeMap::new(), next: 0, workers: Stopper(workers) })
 }
 
 impl Batch {

@@ -21,11 +21,8 @@ const MAX_REPLY_TEXT: u64 = super::MAX_REPLY_LENGTH;
 
 /// Sent over and over when the caller asks for a text of a certain length: no escapes and nothing
 /// beyond ASCII, so it may be cut anywhere and characters are bytes.
-static REPLY_TEXT: LazyLock<Bytes> = LazyLock::new(|| {
-    "The agent answers at the length that was asked for. "
-        .repeat(20_000)
-        .into()
-});
+static REPLY_TEXT: LazyLock<Bytes> =
+    LazyLock::new(|| "The agent answers at the length that was asked for. ".repeat(20_000).into());
 
 /// Answer the JSON-RPC request in `body`; what is wrong with it is part of the answer.
 pub fn answer(body: &Bytes) -> Rope {
@@ -144,8 +141,7 @@ impl Message<'_> {
 
 /// JSON-RPC allows strings and numbers.
 fn is_id(id: &RawValue) -> bool {
-    id.get()
-        .starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit())
+    id.get().starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit())
 }
 
 /// Say what is wrong with a body that is no call of the agent's method.
@@ -174,9 +170,7 @@ fn success(body: &Bytes, id: Option<&RawValue>, message: &Message) -> Rope {
 }
 
 fn append_made_part(rope: Rope, length: u64) -> Rope {
-    rope.then(r#"{"kind":"text","text":""#)
-        .repeat(REPLY_TEXT.clone(), length)
-        .then(r#""}"#)
+    rope.then(r#"{"kind":"text","text":""#).repeat(REPLY_TEXT.clone(), length).then(r#""}"#)
 }
 
 fn append_same_parts(rope: Rope, body: &Bytes, message: &Message) -> Rope {
@@ -191,9 +185,8 @@ fn append_same_parts(rope: Rope, body: &Bytes, message: &Message) -> Rope {
 fn failure(id: Option<&RawValue>, fault: Fault) -> Rope {
     let id = id.filter(|id| is_id(id)).map_or("null", RawValue::get);
     let (code, message) = (fault.code(), fault.message());
-    Rope::default().then(format!(
-        r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{message}"}}}}"#
-    ))
+    Rope::default()
+        .then(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":"{message}"}}}}"#))
 }
 
 #[cfg(test)]
@@ -203,9 +196,7 @@ mod tests {
     use super::*;
 
     fn answered(body: &str) -> Value {
-        let bytes: Vec<u8> = answer(&Bytes::from(body.to_owned()))
-            .flat_map(Vec::from)
-            .collect();
+        let bytes: Vec<u8> = answer(&Bytes::from(body.to_owned())).flat_map(Vec::from).collect();
         serde_json::from_slice(&bytes).unwrap()
     }
 
@@ -235,10 +226,7 @@ mod tests {
     fn the_name_of_the_method_in_a2a_1_0_and_a_string_id_are_accepted() {
         let body = call(&json!("call-é"), &json!({"parts": []})).replace("message/send", "SendMessage");
         let reply = answered(&body);
-        assert_eq!(
-            (&reply["id"], &reply["result"]["parts"]),
-            (&json!("call-é"), &json!([]))
-        );
+        assert_eq!((&reply["id"], &reply["result"]["parts"]), (&json!("call-é"), &json!([])));
     }
 
     #[test]
@@ -268,12 +256,7 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_a_parse_error_without_an_id() {
-        for body in [
-            "",
-            "{",
-            "[1,",
-            r#"{"jsonrpc":"2.0","id":1,"method":"message/send"} x"#,
-        ] {
+        for body in ["", "{", "[1,", r#"{"jsonrpc":"2.0","id":1,"method":"message/send"} x"#] {
             assert_eq!(error_of(body), (Value::Null, -32_700), "{body}");
         }
         let reply = answer(&Bytes::from_static(b"\"\xff\"")).next().unwrap();
@@ -300,10 +283,7 @@ mod tests {
             let body = format!(r#"{{"jsonrpc":"2.0","id":"a","method":"tasks/get","params":{params}}}"#);
             assert_eq!(error_of(&body), (json!("a"), -32_601), "{params}");
         }
-        assert_eq!(
-            error_of(r#"{"jsonrpc":"2.0","id":3,"method":"GetTask"}"#),
-            (json!(3), -32_601)
-        );
+        assert_eq!(error_of(r#"{"jsonrpc":"2.0","id":3,"method":"GetTask"}"#), (json!(3), -32_601));
     }
 
     #[test]
@@ -316,11 +296,7 @@ mod tests {
             json!({"parts": [], "metadata": {"replyBytes": -1}}),
             json!({"parts": [], "metadata": {"replyBytes": (64_u64 << 30) + 1}}),
         ] {
-            assert_eq!(
-                error_of(&call(&json!(9), &message)),
-                (json!(9), -32_602),
-                "{message}"
-            );
+            assert_eq!(error_of(&call(&json!(9), &message)), (json!(9), -32_602), "{message}");
         }
         let body = r#"{"jsonrpc":"2.0","id":9,"method":"SendMessage"}"#;
         assert_eq!(error_of(body), (json!(9), -32_602));

@@ -121,11 +121,7 @@ pub fn document(shape: Shape, length: u64) -> Rope {
     let block = shape.block();
     let whole = block.whole_elements(inner.saturating_sub(shape.shortest_last_element() as u64));
     let rest = usize::try_from(inner - whole).expect("less than one element is left");
-    Rope::default()
-        .then(open)
-        .repeat(block.bytes.clone(), whole)
-        .then(shape.last_element(rest))
-        .then(close)
+    Rope::default().then(open).repeat(block.bytes.clone(), whole).then(shape.last_element(rest)).then(close)
 }
 
 /// Elements one after the other, and where each of them ends.
@@ -142,10 +138,7 @@ impl Block {
             text.push_str(&shape.element(ends.len()));
             ends.push(text.len());
         }
-        Self {
-            bytes: text.into(),
-            ends,
-        }
+        Self { bytes: text.into(), ends }
     }
 
     /// The longest run of whole elements, over and over, within `room` bytes.
@@ -212,9 +205,8 @@ mod tests {
 
     use super::*;
 
-    const LENGTHS: [u64; 12] = [
-        64, 100, 1_000, 5_000, 5_122, 5_123, 5_124, 16_385, 20_000, 65_536, 1_048_576, 3_333_333,
-    ];
+    const LENGTHS: [u64; 12] =
+        [64, 100, 1_000, 5_000, 5_122, 5_123, 5_124, 16_385, 20_000, 65_536, 1_048_576, 3_333_333];
 
     fn text_of(shape: Shape, length: u64) -> String {
         let bytes: Vec<u8> = document(shape, length).flat_map(Vec::from).collect();
@@ -231,10 +223,7 @@ mod tests {
             for length in LENGTHS {
                 let text = text_of(shape, length);
                 let longest = if length < 200 { length + 1_023 } else { length };
-                assert!(
-                    (length..=longest).contains(&(text.len() as u64)),
-                    "{shape:?} {length}"
-                );
+                assert!((length..=longest).contains(&(text.len() as u64)), "{shape:?} {length}");
                 assert!(serde_json::from_str::<Value>(&text).is_ok(), "{shape:?} {length}");
             }
         }
@@ -271,18 +260,8 @@ mod tests {
     fn messages_have_a_role_and_text_with_all_kinds_of_escapes() {
         let messages = parsed(Shape::Messages, 4_000);
         assert_eq!(messages[1]["role"], "user");
-        assert!(
-            messages[0]["parts"][0]["text"]
-                .as_str()
-                .unwrap()
-                .contains("Zürich")
-        );
-        assert!(
-            messages[3]["parts"][0]["text"]
-                .as_str()
-                .unwrap()
-                .contains("café, naïve, 🚀 and 🚀")
-        );
+        assert!(messages[0]["parts"][0]["text"].as_str().unwrap().contains("Zürich"));
+        assert!(messages[3]["parts"][0]["text"].as_str().unwrap().contains("café, naïve, 🚀 and 🚀"));
     }
 
     #[test]
@@ -297,11 +276,7 @@ mod tests {
 
     #[test]
     fn a_shape_is_found_by_its_name_only() {
-        assert!(
-            Shape::ALL
-                .iter()
-                .all(|shape| Shape::from_name(shape.name()) == Some(*shape))
-        );
+        assert!(Shape::ALL.iter().all(|shape| Shape::from_name(shape.name()) == Some(*shape)));
         assert_eq!(Shape::from_name("Text"), None);
     }
 }

@@ -128,25 +128,17 @@ impl ServerThread {
     /// # Errors
     /// What the system says when there is no port, thread or runtime to be had.
     pub fn start() -> io::Result<ServerThread> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let server = runtime.block_on(Server::bind((Ipv4Addr::LOCALHOST, 0).into()))?;
         let url = server.url();
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("loopback-server".into())
-            .spawn(move || {
-                runtime.block_on(server.run(async {
-                    // An error means that the sender is gone: a reason to stop as well.
-                    stopped.await.ok();
-                }));
-            })?;
-        Ok(ServerThread {
-            url,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("loopback-server".into()).spawn(move || {
+            runtime.block_on(server.run(async {
+                // An error means that the sender is gone: a reason to stop as well.
+                stopped.await.ok();
+            }));
+        })?;
+        Ok(ServerThread { url, stop: Some(stop), thread: Some(thread) })
     }
 
     /// See [`Server::url`].
@@ -170,10 +162,7 @@ impl Drop for ServerThread {
 /// HTTP/2 frames of 16 KiB to 1 MiB, made no difference to 512 MiB on loopback.
 fn protocols() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http2()
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW);
+    builder.http2().initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
     builder
 }
 
@@ -246,10 +235,7 @@ fn reply_length(digits: &str) -> Result<u64, Refusal> {
 
 fn unknown_shape() -> Refusal {
     let names = Shape::ALL.map(Shape::name).join(", ");
-    Refusal::new(
-        StatusCode::NOT_FOUND,
-        format!("no such JSON shape: use one of {names}"),
-    )
+    Refusal::new(StatusCode::NOT_FOUND, format!("no such JSON shape: use one of {names}"))
 }
 
 fn unknown_path() -> Refusal {
@@ -279,17 +265,13 @@ async fn sink(request: Request<Incoming>) -> Result<Reply, Refusal> {
         }
     }
     let (tag, json) = match digest.map(|digest| hexadecimal(&digest.finalize())) {
-        Some(digest) => (
-            format!(r#""{received}-{digest}""#),
-            format!(r#"{{"bytes": {received}, "sha256": "{digest}"}}"#),
-        ),
+        Some(digest) => {
+            (format!(r#""{received}-{digest}""#), format!(r#"{{"bytes": {received}, "sha256": "{digest}"}}"#))
+        }
         None => (format!(r#""{received}""#), format!(r#"{{"bytes": {received}}}"#)),
     };
     let mut reply = made(JSON, Rope::default().then(json));
-    reply.headers_mut().insert(
-        ETAG,
-        HeaderValue::try_from(tag).expect("digits and letters in quotes"),
-    );
+    reply.headers_mut().insert(ETAG, HeaderValue::try_from(tag).expect("digits and letters in quotes"));
     Ok(reply)
 }
 
@@ -297,9 +279,7 @@ fn digest_asked_for(query: Option<&str>) -> Result<Option<Sha256>, Refusal> {
     match query.unwrap_or_default() {
         "" | "digest=sha256" => Ok(Some(Sha256::new())),
         "digest=none" => Ok(None),
-        _ => Err(Refusal::bad_request(
-            "the only query here is digest=none or digest=sha256",
-        )),
+        _ => Err(Refusal::bad_request("the only query here is digest=none or digest=sha256")),
     }
 }
 
@@ -361,11 +341,7 @@ fn made(content_type: HeaderValue, body: Rope) -> Reply {
 /// A reply to GET, or only its head to HEAD.
 fn download(request: &Request<Incoming>, content_type: HeaderValue, body: Rope) -> Reply {
     let reply = made(content_type, body);
-    if request.method() == Method::HEAD {
-        reply.map(|_| ReplyBody::Made(Rope::default()))
-    } else {
-        reply
-    }
+    if request.method() == Method::HEAD { reply.map(|_| ReplyBody::Made(Rope::default())) } else { reply }
 }
 
 /// Why a request is not served, and what to send instead.
@@ -377,11 +353,7 @@ struct Refusal {
 
 impl Refusal {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-            allow: None,
-        }
+        Self { status, message: message.into(), allow: None }
     }
 
     fn bad_request(message: impl Into<String>) -> Self {
@@ -390,10 +362,7 @@ impl Refusal {
 
     fn method(allow: &'static str) -> Self {
         let message = format!("this path takes {allow} only");
-        Self {
-            allow: Some(allow),
-            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, message)
-        }
+        Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, message) }
     }
 
     fn into_reply(self) -> Reply {
@@ -401,9 +370,7 @@ impl Refusal {
         let mut reply = made(JSON, Rope::default().then(body));
         *reply.status_mut() = self.status;
         if let Some(methods) = self.allow {
-            reply
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static(methods));
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
         }
         reply
     }
@@ -472,9 +439,7 @@ mod tests {
     }
 
     fn get(path: &str) -> (String, Vec<u8>) {
-        exchange(format!(
-            "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"
-        ))
+        exchange(format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"))
     }
 
     fn post(path: &str, body: &[u8]) -> (String, Vec<u8>) {
@@ -542,10 +507,7 @@ mod tests {
     fn a_sink_counts_and_digests() {
         let (_, body) = post("/sink", b"abc");
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(
-            body,
-            format!(r#"{{"bytes": 3, "sha256": "{expected}"}}"#).as_bytes()
-        );
+        assert_eq!(body, format!(r#"{{"bytes": 3, "sha256": "{expected}"}}"#).as_bytes());
         assert_eq!(post("/sink?digest=none", b"abc").1, br#"{"bytes": 3}"#);
         assert_refused(post("/sink?digest=md5", b"abc"), 400);
     }
@@ -570,23 +532,10 @@ mod tests {
 
     #[test]
     fn what_is_not_served_is_refused_with_advice() {
-        for path in [
-            "/",
-            "/nothing",
-            "/source",
-            "/source/1/2",
-            "/json/tree/100",
-            "/echo/",
-        ] {
+        for path in ["/", "/nothing", "/source", "/source/1/2", "/json/tree/100", "/echo/"] {
             assert_refused(get(path), 404);
         }
-        for path in [
-            "/source/x",
-            "/source/-1",
-            "/source/",
-            "/source/68719476737",
-            "/json/text/1e3",
-        ] {
+        for path in ["/source/x", "/source/-1", "/source/", "/source/68719476737", "/json/text/1e3"] {
             assert_refused(get(path), 400);
         }
         assert!(get("/echo").0.contains("\r\nallow: post\r\n"));
@@ -599,9 +548,7 @@ mod tests {
         const SETTINGS: u8 = 4;
         let server = ServerThread::start().unwrap();
         let mut stream = connect(&server);
-        stream
-            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-            .unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
         let mut frame_head = [0; 9];
         stream.read_exact(&mut frame_head).unwrap();
         assert_eq!(frame_head[3], SETTINGS);
@@ -612,8 +559,7 @@ mod tests {
         let server = ServerThread::start().unwrap();
         let address = server.url().strip_prefix("http://").unwrap().to_owned();
         let mut idle = connect(&server);
-        idle.write_all(b"GET /source/1 HTTP/1.1\r\nhost: test\r\n\r\n")
-            .unwrap();
+        idle.write_all(b"GET /source/1 HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
         idle.read_exact(&mut [0; 16]).unwrap();
         drop(server);
         assert!(idle.read_to_end(&mut Vec::new()).is_ok());

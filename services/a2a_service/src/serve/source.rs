@@ -26,9 +26,7 @@ pub fn source(length: u64) -> Rope {
 fn pattern() -> Vec<u8> {
     let mut random = SplitMix64::new(SEED);
     let words = PERIOD.div_ceil(size_of::<u64>());
-    let mut bytes: Vec<u8> = (0..words)
-        .flat_map(|_| random.next_word().to_le_bytes())
-        .collect();
+    let mut bytes: Vec<u8> = (0..words).flat_map(|_| random.next_word().to_le_bytes()).collect();
     bytes.truncate(PERIOD);
     bytes
 }
@@ -134,12 +132,7 @@ mod tests {
         let length = PERIOD * 2 + PERIOD / 2;
         let bytes = collect(source(length as u64));
         assert_eq!(bytes.len(), length);
-        assert!(
-            bytes
-                .iter()
-                .enumerate()
-                .all(|(place, byte)| *byte == pattern[place % PERIOD])
-        );
+        assert!(bytes.iter().enumerate().all(|(place, byte)| *byte == pattern[place % PERIOD]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use reqwest::Url;
 
-use super::body::{PayloadBody, SentChecksum};
+use super::body::{PayloadBody, SentChecksum, StreamedBody, Upload};
 use super::options::{ClientOptions, Retry};
 use super::progress::Progress;
 use super::request::{Body, Mutation, Request};
@@ -17,14 +17,8 @@ use crate::payload::{Decision, Payload, Transfer};
 use crate::runtime;
 
 /// Headers that go along to another origin. A list of what may, as any other may be a secret.
-const ACROSS_ORIGINS: [HeaderName; 6] = [
-    ACCEPT,
-    ACCEPT_ENCODING,
-    ACCEPT_LANGUAGE,
-    CONTENT_ENCODING,
-    CONTENT_TYPE,
-    USER_AGENT,
-];
+const ACROSS_ORIGINS: [HeaderName; 6] =
+    [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT];
 
 /// A request that can be sent, and sent again as long as its body is held.
 pub(super) struct Attempt {
@@ -45,28 +39,12 @@ impl Attempt {
     /// Make the body, where it has yet to be made, and put the headers of the client beside its own.
     pub(super) async fn prepare(request: Request, defaults: &HeaderMap) -> Result<Self> {
         let mut headers = request.headers;
-        for name in defaults
-            .keys()
-            .filter(|name| !headers.contains_key(*name))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            headers.extend(
-                defaults
-                    .get_all(&name)
-                    .iter()
-                    .map(|value| (name.clone(), value.clone())),
-            );
+        for name in defaults.keys().filter(|name| !headers.contains_key(*name)).cloned().collect::<Vec<_>>() {
+            headers.extend(defaults.get_all(&name).iter().map(|value| (name.clone(), value.clone())));
         }
         let body = prepare_body(request.body, request.mutation).await?;
         let checksum = (request.mutation == Mutation::Detect).then(Arc::default);
-        Ok(Self {
-            method: request.method,
-            url: request.url,
-            headers,
-            body,
-            checksum,
-        })
+        Ok(Self { method: request.method, url: request.url, headers, body, checksum })
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -82,32 +60,37 @@ impl Attempt {
         }
     }
 
-    /// The request for the connection pool. Unless it is to be kept for another attempt, the body is
-    /// given away, so that its owner is free as soon as the last byte has left.
-    pub(super) fn to_http(&mut self, progress: &Arc<Progress>, keep: bool) -> Result<reqwest::Request> {
+    /// The request for the connection pool, and what ends the sending of its body. Unless it is to be
+    /// kept for another attempt, the body is given away, so that its owner is free as soon as the last
+    /// byte has left.
+    pub(super) fn to_http(&mut self, progress: &Arc<Progress>, keep: bool) -> (reqwest::Request, Upload) {
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
         *request.headers_mut() = self.headers.clone();
-        let keep = keep || self.checksum.is_some();
-        let payload = match &self.body {
-            Body::Payload(payload) if keep => payload.clone(),
-            _ => match std::mem::take(&mut self.body) {
-                Body::Payload(payload) => payload,
-                Body::Streamed(streamed) => {
-                    progress.begin(None);
-                    *request.body_mut() =
-                        Some(reqwest::Body::wrap(streamed.0.counted_by(Arc::clone(progress))));
-                    return Ok(request);
-                }
-                Body::Empty | Body::Prepare(_) => {
-                    progress.begin(Some(0));
-                    return Ok(request);
-                }
-            },
+        let (body, upload) = match self.body_to_send(keep) {
+            Body::Payload(payload) => {
+                progress.begin(Some(payload.len()));
+                let (body, upload) = PayloadBody::new(payload, progress, self.checksum.clone());
+                (reqwest::Body::wrap(body), upload)
+            }
+            Body::Streamed(streamed) => {
+                progress.begin(None);
+                let (body, upload) = StreamedBody::new(streamed.0, progress);
+                (reqwest::Body::wrap(body), upload)
+            }
+            Body::Empty | Body::Prepare(_) => {
+                progress.begin(Some(0));
+                return (request, Upload::none());
+            }
         };
-        progress.begin(Some(payload.len()));
-        let body = PayloadBody::new(payload.into_frames(), Arc::clone(progress), self.checksum.clone());
-        *request.body_mut() = Some(reqwest::Body::wrap(body));
-        Ok(request)
+        *request.body_mut() = Some(body);
+        (request, upload)
+    }
+
+    fn body_to_send(&mut self, keep: bool) -> Body {
+        match &self.body {
+            Body::Payload(payload) if keep || self.checksum.is_some() => Body::Payload(payload.clone()),
+            _ => std::mem::take(&mut self.body),
+        }
     }
 
     /// Whether this request may be sent again after `error`.
@@ -123,11 +106,7 @@ impl Attempt {
         response: &http::Response<B>,
         options: &ClientOptions,
     ) -> Result<Option<Self>> {
-        let Some(location) = response
-            .headers()
-            .get(LOCATION)
-            .filter(|_| options.follow_redirects)
-        else {
+        let Some(location) = response.headers().get(LOCATION).filter(|_| options.follow_redirects) else {
             return Ok(None);
         };
         let (method, body) = match response.status() {
@@ -151,25 +130,15 @@ impl Attempt {
         if url.origin() != self.url.origin() {
             headers = keep_only(&headers, &ACROSS_ORIGINS);
         }
-        Ok(Some(Self {
-            method,
-            url,
-            headers,
-            body,
-            checksum: self.checksum.clone(),
-        }))
+        Ok(Some(Self { method, url, headers, body, checksum: self.checksum.clone() }))
     }
 
     fn redirect_url(&self, location: &[u8]) -> Result<Url> {
-        let url = std::str::from_utf8(location)
-            .ok()
-            .and_then(|location| self.url.join(location).ok());
+        let url = std::str::from_utf8(location).ok().and_then(|location| self.url.join(location).ok());
         url.filter(|url| url.scheme() == "https" || (url.scheme() == "http" && self.url.scheme() == "http"))
             .ok_or_else(|| {
                 let subject = "redirected to something that is no URL, or from https to http";
-                Error::new(ErrorKind::InvalidReply, subject)
-                    .with_phase(Phase::FirstByte)
-                    .with_sent(Sent::Yes)
+                Error::new(ErrorKind::InvalidReply, subject).with_phase(Phase::FirstByte).with_sent(Sent::Yes)
             })
     }
 
@@ -179,9 +148,7 @@ impl Attempt {
             Body::Empty => Ok(Body::Empty),
             Body::Prepare(_) | Body::Streamed(_) => {
                 let subject = "redirected, but a body that is made while it is sent cannot be sent again";
-                Err(Error::invalid_request(subject)
-                    .with_phase(Phase::FirstByte)
-                    .with_sent(Sent::Yes))
+                Err(Error::invalid_request(subject).with_phase(Phase::FirstByte).with_sent(Sent::Yes))
             }
         }
     }
@@ -189,9 +156,7 @@ impl Attempt {
     /// Let the body go, unless it has to be looked at once more.
     pub(super) fn into_sent_body(self) -> SentBody {
         match (self.body, self.checksum) {
-            (Body::Payload(payload), Some(checksum)) => SentBody {
-                watched: Some((payload, checksum)),
-            },
+            (Body::Payload(payload), Some(checksum)) => SentBody { watched: Some((payload, checksum)) },
             _ => SentBody::default(),
         }
     }
@@ -208,9 +173,7 @@ impl SentBody {
             return Ok(());
         }
         let subject = "the body was written to while it was sent: what the peer received may be mixed";
-        Err(Error::new(ErrorKind::PayloadMutated, subject)
-            .with_phase(Phase::Send)
-            .with_sent(Sent::Yes))
+        Err(Error::new(ErrorKind::PayloadMutated, subject).with_phase(Phase::Send).with_sent(Sent::Yes))
     }
 }
 

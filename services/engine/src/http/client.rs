@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Version};
 use mcpgateway_shm::PerProcess;
 
 use super::attempt::{Attempt, SentBody};
+use super::body::Upload;
 use super::connect;
 use super::decode::{self, BodyReader};
 use super::failure::classify;
@@ -75,6 +76,8 @@ pub struct StreamingResponse {
     subject: String,
     body: BodyReader,
     sent_body: SentBody,
+    /// Ends what is left of the request when the reply is complete or not wanted any more.
+    upload: Upload,
     call: Call,
 }
 
@@ -95,14 +98,7 @@ impl Client {
         let headers = default_headers(&options)?;
         let http = PerProcess::new();
         http.get_or_try_init(|| connect::build(&options))?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                options,
-                headers,
-                http,
-                closed: AtomicBool::new(false),
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { options, headers, http, closed: AtomicBool::new(false) }) })
     }
 
     /// The client of this process with all options at their defaults.
@@ -138,10 +134,7 @@ impl Client {
             let opened = self.open(&call, request, subject.clone()).await?;
             opened.receive(destination, self.options()).await
         };
-        call.progress
-            .watch(&call.timeouts, whole)
-            .await
-            .map_err(|error| error.within(&subject))
+        call.progress.watch(&call.timeouts, whole).await.map_err(|error| error.within(&subject))
     }
 
     /// Send `request` and receive the head of its reply; the body is read chunk by chunk.
@@ -152,10 +145,7 @@ impl Client {
         let subject = request.subject();
         let call = self.call(&request);
         let opening = self.open(&call, request, subject.clone());
-        call.progress
-            .watch(&call.timeouts, opening)
-            .await
-            .map_err(|error| error.within(&subject))
+        call.progress.watch(&call.timeouts, opening).await.map_err(|error| error.within(&subject))
     }
 
     fn call(&self, request: &Request) -> Call {
@@ -171,10 +161,7 @@ impl Client {
     async fn open(&self, call: &Call, request: Request, subject: String) -> Result<StreamingResponse> {
         crate::fault::point("client::send");
         if self.shared.closed.load(Relaxed) {
-            return Err(Error::new(
-                ErrorKind::Closed,
-                "the client is closed: make a new one",
-            ));
+            return Err(Error::new(ErrorKind::Closed, "the client is closed: make a new one"));
         }
         let options = self.options();
         let mut attempt = Attempt::prepare(request, &self.shared.headers).await?;
@@ -182,7 +169,7 @@ impl Client {
         let (mut retries, mut redirects) = (options.retry.attempts, 0);
         loop {
             match self.exchange(call, &mut attempt, retries > 0).await {
-                Ok(response) => match attempt.redirected_by(&response, options)? {
+                Ok((response, upload)) => match attempt.redirected_by(&response, options)? {
                     Some(_) if redirects == MOST_REDIRECTS => {
                         return Err(Error::new(ErrorKind::InvalidReply, "more than 20 redirects")
                             .with_sent(Sent::Yes));
@@ -190,7 +177,7 @@ impl Client {
                     Some(next) => (attempt, redirects) = (next, redirects + 1),
                     None => {
                         return StreamingResponse::new(
-                            response,
+                            (response, upload),
                             attempt,
                             sent,
                             subject,
@@ -211,15 +198,12 @@ impl Client {
         call: &Call,
         attempt: &mut Attempt,
         may_retry: bool,
-    ) -> Result<http::Response<reqwest::Body>> {
+    ) -> Result<(http::Response<reqwest::Body>, Upload)> {
         let keep = may_retry || self.options().follow_redirects;
-        let request = attempt.to_http(&call.progress, keep)?;
-        let http = self
-            .shared
-            .http
-            .get_or_try_init(|| connect::build(self.options()))?;
+        let (request, upload) = attempt.to_http(&call.progress, keep);
+        let http = self.shared.http.get_or_try_init(|| connect::build(self.options()))?;
         match http.execute(request).await {
-            Ok(response) => Ok(response.into()),
+            Ok(response) => Ok((response.into(), upload)),
             Err(cause) => Err(classify(cause, &call.progress, &call.timeouts, &call.limits)),
         }
     }
@@ -227,7 +211,7 @@ impl Client {
 
 impl StreamingResponse {
     fn new(
-        response: http::Response<reqwest::Body>,
+        (response, upload): (http::Response<reqwest::Body>, Upload),
         attempt: Attempt,
         sent: Decision,
         subject: String,
@@ -252,6 +236,7 @@ impl StreamingResponse {
             subject,
             body,
             sent_body,
+            upload,
             call,
         })
     }
@@ -263,18 +248,12 @@ impl StreamingResponse {
     /// # Errors
     /// As for [`Client::send`].
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
-        let Self {
-            body, call, subject, ..
-        } = self;
+        let Self { body, call, subject, .. } = self;
         call.progress.touch();
         let next = body.next(&call.progress, &call.timeouts, &call.limits);
-        let chunk = call
-            .progress
-            .watch(&call.timeouts, next)
-            .await
-            .map_err(|error| error.within(subject))?;
+        let chunk = call.progress.watch(&call.timeouts, next).await.map_err(|error| error.within(subject))?;
         if chunk.is_none() {
-            call.progress.stop();
+            self.upload = Upload::none();
             self.sent_body.check().await?;
         }
         Ok(chunk)
@@ -288,18 +267,12 @@ impl StreamingResponse {
         let (subject, call) = (self.subject.clone(), self.call.clone());
         call.progress.touch();
         let whole = self.receive(Destination::Memory, options);
-        call.progress
-            .watch(&call.timeouts, whole)
-            .await
-            .map_err(|error| error.within(&subject))
+        call.progress.watch(&call.timeouts, whole).await.map_err(|error| error.within(&subject))
     }
 
     async fn receive(mut self, destination: Destination, options: &ClientOptions) -> Result<Response> {
-        let body = self
-            .collect(destination, options)
-            .await
-            .map_err(while_receiving)?;
-        self.call.progress.stop();
+        let body = self.collect(destination, options).await.map_err(while_receiving)?;
+        drop(self.upload);
         self.sent_body.check().await?;
         Ok(Response {
             status: self.status,
@@ -313,11 +286,7 @@ impl StreamingResponse {
     }
 
     async fn collect(&mut self, destination: Destination, options: &ClientOptions) -> Result<Payload> {
-        let Call {
-            progress,
-            timeouts,
-            limits,
-        } = &self.call;
+        let Call { progress, timeouts, limits } = &self.call;
         let announced = self.body.announced();
         let mut next = self.body.next(progress, timeouts, limits).await?;
         let mut collector = Collector::new(destination, announced, limits).await?;
@@ -338,17 +307,10 @@ fn while_receiving(error: Error) -> Error {
 
 fn check_head(headers: &HeaderMap, announced: Option<u64>, limits: &Limits) -> Result<()> {
     crate::fault::point("receive::limits");
-    let bytes: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     within_limit("max_header_bytes", limits.max_header_bytes as u64, bytes as u64)?;
     within_limit("max_headers", limits.max_headers as u64, headers.len() as u64)?;
-    within_limit(
-        "max_response_bytes",
-        limits.max_response_bytes,
-        announced.unwrap_or(0),
-    )
+    within_limit("max_response_bytes", limits.max_response_bytes, announced.unwrap_or(0))
 }
 
 /// The headers of every request: the caller's, and ours where the caller has none.
@@ -357,11 +319,7 @@ fn default_headers(options: &ClientOptions) -> Result<HeaderMap> {
     let accepted = match options.accept_encoding.as_slice() {
         // Without this header any coding would do (RFC 9110, section 12.5.3).
         [] => "identity".to_owned(),
-        codings => codings
-            .iter()
-            .map(|coding| coding.as_str())
-            .collect::<Vec<_>>()
-            .join(", "),
+        codings => codings.iter().map(|coding| coding.as_str()).collect::<Vec<_>>().join(", "),
     };
     let accepted = HeaderValue::from_str(&accepted)
         .map_err(|cause| Error::invalid_request("accept_encoding is no header value").with_source(cause))?;

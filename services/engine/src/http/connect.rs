@@ -25,10 +25,9 @@ pub(super) fn build(options: &ClientOptions) -> Result<reqwest::Client> {
     let built = with_trust(builder(options)?, &options.trust)?.build();
     match (built, &options.trust) {
         // A system without any certificate authority: plain HTTP still works, TLS trusts nobody.
-        (Err(_), Trust::System) => builder(options)?
-            .tls_certs_only([])
-            .build()
-            .map_err(|cause| unusable(cause)),
+        (Err(_), Trust::System) => {
+            builder(options)?.tls_certs_only([]).build().map_err(|cause| unusable(cause))
+        }
         (built, _) => built.map_err(|cause| unusable(cause)),
     }
 }
@@ -80,20 +79,13 @@ fn with_trust(builder: ClientBuilder, trust: &Trust) -> Result<ClientBuilder> {
 fn authorities(path: &Path) -> Result<Vec<Certificate>> {
     let found = Certificate::from_pem_bundle(&read(path)?).map_err(|cause| no_certificate(path, cause))?;
     if found.is_empty() {
-        return Err(Error::invalid_request(format!(
-            "{}: no PEM certificate in this file",
-            path.display()
-        )));
+        return Err(Error::invalid_request(format!("{}: no PEM certificate in this file", path.display())));
     }
     Ok(found)
 }
 
 fn identity(paths: &[PathBuf]) -> Result<Identity> {
-    let pem = paths
-        .iter()
-        .map(|path| read(path))
-        .collect::<Result<Vec<_>>>()?
-        .join(&b'\n');
+    let pem = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?.join(&b'\n');
     Identity::from_pem(&pem).map_err(|cause| no_certificate(&paths[0], cause))
 }
 
@@ -118,9 +110,7 @@ struct SystemResolver;
 impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0))
-                .await
-                .map_err(ResolveError)?;
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(ResolveError)?;
             Ok(Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs)
         })
     }

@@ -24,11 +24,7 @@ const FREE_OF_RATIO: u64 = 1 << 20;
 /// The body of a reply, decoded where that was asked for.
 pub(super) enum BodyReader {
     Plain(reqwest::Body),
-    Decoded {
-        coding: Coding,
-        reader: Pin<Box<dyn AsyncRead + Send + Sync>>,
-        decoded: u64,
-    },
+    Decoded { coding: Coding, reader: Pin<Box<dyn AsyncRead + Send + Sync>>, decoded: u64 },
 }
 
 impl BodyReader {
@@ -42,11 +38,7 @@ impl BodyReader {
             return Self::Plain(body);
         };
         let wire = WireReader::new(body, Arc::clone(progress), limits.max_response_bytes);
-        Self::Decoded {
-            coding,
-            reader: decoder(coding, wire),
-            decoded: 0,
-        }
+        Self::Decoded { coding, reader: decoder(coding, wire), decoded: 0 }
     }
 
     /// The length of what is left, if the sender announced it.
@@ -71,18 +63,10 @@ impl BodyReader {
                     return Ok(None);
                 };
                 progress.count_received(chunk.len());
-                within_limit(
-                    "max_response_bytes",
-                    limits.max_response_bytes,
-                    progress.received(),
-                )?;
+                within_limit("max_response_bytes", limits.max_response_bytes, progress.received())?;
                 Ok(Some(chunk))
             }
-            Self::Decoded {
-                coding,
-                reader,
-                decoded,
-            } => {
+            Self::Decoded { coding, reader, decoded } => {
                 crate::fault::point("receive::decode");
                 let mut chunk = BytesMut::with_capacity(DECODE_BUFFER);
                 match reader.read_buf(&mut chunk).await {
@@ -145,9 +129,7 @@ pub(super) fn coding_of(headers: &http::HeaderMap, asked_for: &[Coding]) -> Resu
     if name.contains(',') && !asked_for.is_empty() {
         return Err(nested());
     }
-    Ok(Coding::from_name(name)
-        .ok()
-        .filter(|coding| asked_for.contains(coding)))
+    Ok(Coding::from_name(name).ok().filter(|coding| asked_for.contains(coding)))
 }
 
 /// Fail if `decoded` bytes are too many, or too many for the bytes on the wire.
@@ -167,14 +149,8 @@ fn check_decoded(decoded: u64, progress: &Progress, limits: &Limits) -> Result<(
         "the reply decodes to more than max_decoded_ratio ({}) times its size",
         limits.max_decoded_ratio
     );
-    let kind = ErrorKind::LimitExceeded {
-        name: "max_decoded_ratio",
-        limit: allowed,
-        got: decoded,
-    };
-    Err(Error::new(kind, subject)
-        .with_phase(Phase::Receive)
-        .with_sent(Sent::Yes))
+    let kind = ErrorKind::LimitExceeded { name: "max_decoded_ratio", limit: allowed, got: decoded };
+    Err(Error::new(kind, subject).with_phase(Phase::Receive).with_sent(Sent::Yes))
 }
 
 /// What a decoder reports, as one of our errors.
@@ -182,18 +158,14 @@ fn undecodable(coding: Coding, cause: io::Error) -> DecodeFailure {
     match cause.downcast::<reqwest::Error>() {
         Ok(wire) => DecodeFailure::Wire(wire),
         Err(cause) => {
-            let subject = format!(
-                "the body of the reply is not {} as its Content-Encoding says",
-                coding.as_str()
-            );
+            let subject =
+                format!("the body of the reply is not {} as its Content-Encoding says", coding.as_str());
             let kind = if cause.kind() == io::ErrorKind::UnexpectedEof {
                 ErrorKind::IncompleteBody
             } else {
                 ErrorKind::Protocol
             };
-            let error = Error::new(kind, subject)
-                .with_phase(Phase::Receive)
-                .with_sent(Sent::Yes);
+            let error = Error::new(kind, subject).with_phase(Phase::Receive).with_sent(Sent::Yes);
             DecodeFailure::Coding(error.with_source(cause))
         }
     }
@@ -209,9 +181,7 @@ enum DecodeFailure {
 
 fn nested() -> Error {
     let subject = "the reply has more than one Content-Encoding: only one is undone";
-    Error::new(ErrorKind::Protocol, subject)
-        .with_phase(Phase::Receive)
-        .with_sent(Sent::Yes)
+    Error::new(ErrorKind::Protocol, subject).with_phase(Phase::Receive).with_sent(Sent::Yes)
 }
 
 /// The bytes of a reply as they come off the wire, counted.
@@ -224,12 +194,7 @@ struct WireReader {
 
 impl WireReader {
     fn new(body: reqwest::Body, progress: Arc<Progress>, limit: u64) -> Self {
-        Self {
-            body,
-            chunk: Bytes::new(),
-            progress,
-            limit,
-        }
+        Self { body, chunk: Bytes::new(), progress, limit }
     }
 
     /// Wait until `chunk` has bytes, or the body has ended.

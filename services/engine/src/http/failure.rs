@@ -47,29 +47,15 @@ pub(super) fn classify(
         Stage::Waiting => Phase::FirstByte,
         Stage::Connecting | Stage::Sending => Phase::Send,
     };
-    let sent = if progress.sent() == 0 && was_never_sent(&error) {
-        Sent::No
-    } else {
-        progress.sent_so_far()
-    };
-    Error::new(kind, subject)
-        .with_phase(phase)
-        .with_sent(sent)
-        .with_source(error)
+    let sent = if progress.sent() == 0 && was_never_sent(&error) { Sent::No } else { progress.sent_so_far() };
+    Error::new(kind, subject).with_phase(phase).with_sent(sent).with_source(error)
 }
 
 fn classify_connect(error: reqwest::Error, timeouts: &Timeouts) -> Error {
     if error.is_timeout() {
         let after = timeouts.connect.unwrap_or(timeouts.total);
         let subject = format!("the connect timeout of {after:?} passed while connecting");
-        return Error::new(
-            ErrorKind::Timeout {
-                name: "connect",
-                after,
-            },
-            subject,
-        )
-        .with_phase(Phase::Connect);
+        return Error::new(ErrorKind::Timeout { name: "connect", after }, subject).with_phase(Phase::Connect);
     }
     let (kind, phase, subject) = if find_cause::<rustls::Error>(&error).is_some() {
         (ErrorKind::Tls, Phase::Tls, "agreeing on TLS")
@@ -85,37 +71,26 @@ fn classify_head(error: &reqwest::Error, limits: &Limits) -> (ErrorKind, &'stati
     match find_cause::<hyper::Error>(error) {
         Some(cause) if cause.is_parse_too_large() => {
             let limit = limits.max_header_bytes as u64;
-            let kind = ErrorKind::LimitExceeded {
-                name: "max_header_bytes",
-                limit,
-                got: limit + 1,
-            };
+            let kind = ErrorKind::LimitExceeded { name: "max_header_bytes", limit, got: limit + 1 };
             (
                 kind,
                 "the head of the reply is larger than max_header_bytes or has more than max_headers headers",
             )
         }
         Some(cause) if cause.is_parse() => (ErrorKind::Protocol, "the head of the reply is not HTTP"),
-        _ => (
-            ErrorKind::ConnectionLost,
-            "the connection was lost before the reply began",
-        ),
+        _ => (ErrorKind::ConnectionLost, "the connection was lost before the reply began"),
     }
 }
 
 fn classify_body(error: &reqwest::Error) -> (ErrorKind, &'static str) {
     match find_cause::<io::Error>(error).map(io::Error::kind) {
-        Some(io::ErrorKind::UnexpectedEof) => (
-            ErrorKind::IncompleteBody,
-            "the connection was closed before the body of the reply was complete",
-        ),
+        Some(io::ErrorKind::UnexpectedEof) => {
+            (ErrorKind::IncompleteBody, "the connection was closed before the body of the reply was complete")
+        }
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => {
             (ErrorKind::Protocol, "the body of the reply is not framed as HTTP")
         }
-        _ => (
-            ErrorKind::ConnectionLost,
-            "the connection was lost before the body of the reply was complete",
-        ),
+        _ => (ErrorKind::ConnectionLost, "the connection was lost before the body of the reply was complete"),
     }
 }
 

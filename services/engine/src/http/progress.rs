@@ -1,6 +1,6 @@
 //! How far a call has come: read by the caller, and by the clock that ends a call that stands still.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -21,8 +21,6 @@ pub struct Progress {
     begun: Instant,
     /// Microseconds from `begun` to the last byte that moved.
     moved: AtomicU64,
-    /// Whether the rest of the request is not wanted any more.
-    stopped: AtomicBool,
 }
 
 /// What a call is waiting for.
@@ -64,7 +62,6 @@ impl Default for Progress {
             stage: AtomicU8::new(Stage::Connecting as u8),
             begun: Instant::now(),
             moved: AtomicU64::new(0),
-            stopped: AtomicBool::new(false),
         }
     }
 }
@@ -95,11 +92,7 @@ impl Progress {
         self.total_send.store(len.unwrap_or(UNKNOWN), Relaxed);
         self.sent.store(0, Relaxed);
         // Nobody asks for the frames of an empty body, so there the connection is part of the wait.
-        let stage = if len == Some(0) {
-            Stage::Waiting
-        } else {
-            Stage::Connecting
-        };
+        let stage = if len == Some(0) { Stage::Waiting } else { Stage::Connecting };
         self.touch();
         self.stage.store(stage as u8, Relaxed);
     }
@@ -123,15 +116,6 @@ impl Progress {
     pub(super) fn count_received(&self, len: usize) {
         self.received.fetch_add(len as u64, Relaxed);
         self.touch();
-    }
-
-    /// The reply is complete: what has not been sent yet is not wanted any more.
-    pub(super) fn stop(&self) {
-        self.stopped.store(true, Relaxed);
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.load(Relaxed)
     }
 
     pub(super) fn stage(&self) -> Stage {
@@ -178,11 +162,7 @@ impl Progress {
     }
 
     fn next_timeout(&self, timeouts: &Timeouts) -> NextTimeout {
-        let total = NextTimeout {
-            name: "total",
-            after: timeouts.total,
-            at: self.begun + timeouts.total,
-        };
+        let total = NextTimeout { name: "total", after: timeouts.total, at: self.begun + timeouts.total };
         let moved = self.begun + Duration::from_micros(self.moved.load(Relaxed));
         let (name, after, grace) = match self.stage() {
             // reqwest ends a connection attempt itself.
@@ -194,11 +174,7 @@ impl Progress {
             Stage::Sending | Stage::Receiving => ("idle", timeouts.idle, None),
         };
         let Some(after) = after else { return total };
-        let next = NextTimeout {
-            name,
-            after,
-            at: moved + after + grace.unwrap_or_default(),
-        };
+        let next = NextTimeout { name, after, at: moved + after + grace.unwrap_or_default() };
         if next.at < total.at { next } else { total }
     }
 }
@@ -218,19 +194,10 @@ impl NextTimeout {
             Phase::FirstByte => "waiting for the head of the reply",
             _ => "waiting for the rest of the reply",
         };
-        let subject = format!(
-            "the {} timeout of {:?} passed while {waiting_for}",
-            self.name, self.after
-        );
-        Error::new(
-            ErrorKind::Timeout {
-                name: self.name,
-                after: self.after,
-            },
-            subject,
-        )
-        .with_phase(phase)
-        .with_sent(progress.sent_so_far())
+        let subject = format!("the {} timeout of {:?} passed while {waiting_for}", self.name, self.after);
+        Error::new(ErrorKind::Timeout { name: self.name, after: self.after }, subject)
+            .with_phase(phase)
+            .with_sent(progress.sent_so_far())
     }
 }
 

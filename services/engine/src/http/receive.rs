@@ -50,10 +50,7 @@ impl fmt::Debug for Destination {
 pub(super) enum Collector {
     Heap(Vec<u8>),
     Region(RegionMut),
-    Into {
-        memory: Box<dyn WritableMemory>,
-        filled: usize,
-    },
+    Into { memory: Box<dyn WritableMemory>, filled: usize },
     File(Box<FileCollector>),
 }
 
@@ -121,10 +118,9 @@ impl Collector {
                 Ok(Payload::new(Bytes::from(heap), decision))
             }
             Self::Region(region) => Ok(Payload::from_region(region, decide)),
-            Self::Into { filled, .. } => Ok(elsewhere(
-                filled as u64,
-                "reply, received into the caller's buffer",
-            )),
+            Self::Into { filled, .. } => {
+                Ok(elsewhere(filled as u64, "reply, received into the caller's buffer"))
+            }
             Self::File(file) => file.finish().await,
         }
     }
@@ -135,42 +131,24 @@ impl FileCollector {
         crate::fault::point("receive::file");
         let target = path.clone();
         let made = runtime::blocking(move || {
-            let directory = target
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
-            tempfile::Builder::new()
-                .prefix(".mcpgateway-")
-                .tempfile_in(directory)
+            let directory =
+                target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            tempfile::Builder::new().prefix(".mcpgateway-").tempfile_in(directory)
         });
-        let (file, temporary) = made
-            .await?
-            .map_err(|cause| unwritable(&path, cause))?
-            .into_parts();
+        let (file, temporary) = made.await?.map_err(|cause| unwritable(&path, cause))?.into_parts();
         let mut file = tokio::fs::File::from_std(file);
         file.set_max_buf_size(FILE_BUFFER);
-        Ok(Self {
-            path,
-            temporary,
-            file,
-            written: 0,
-        })
+        Ok(Self { path, temporary, file, written: 0 })
     }
 
     async fn write(&mut self, chunk: &[u8]) -> Result<()> {
-        self.file
-            .write_all(chunk)
-            .await
-            .map_err(|cause| unwritable(&self.path, cause))?;
+        self.file.write_all(chunk).await.map_err(|cause| unwritable(&self.path, cause))?;
         self.written += chunk.len() as u64;
         Ok(())
     }
 
     async fn finish(mut self) -> Result<Payload> {
-        self.file
-            .flush()
-            .await
-            .map_err(|cause| unwritable(&self.path, cause))?;
+        self.file.flush().await.map_err(|cause| unwritable(&self.path, cause))?;
         let (path, temporary) = (self.path.clone(), self.temporary);
         let moved = runtime::blocking(move || temporary.persist(path)).await?;
         moved.map_err(|failed| unwritable(&self.path, failed.error))?;
@@ -179,9 +157,7 @@ impl FileCollector {
 }
 
 fn write_region(region: &mut RegionMut, chunk: &[u8]) -> Result<()> {
-    region
-        .write(chunk)
-        .map_err(|cause| payload::no_memory(region.filled().len() + chunk.len(), cause))
+    region.write(chunk).map_err(|cause| payload::no_memory(region.filled().len() + chunk.len(), cause))
 }
 
 fn write_into(memory: &mut [u8], filled: &mut usize, chunk: &[u8]) -> Result<()> {
@@ -189,14 +165,7 @@ fn write_into(memory: &mut [u8], filled: &mut usize, chunk: &[u8]) -> Result<()>
     let Some(room) = memory[*filled..].get_mut(..chunk.len()) else {
         let got = (*filled + chunk.len()) as u64;
         let subject = format!("the reply does not fit into the {limit} bytes of `into`");
-        return Err(Error::new(
-            ErrorKind::LimitExceeded {
-                name: "into",
-                limit: limit as u64,
-                got,
-            },
-            subject,
-        ));
+        return Err(Error::new(ErrorKind::LimitExceeded { name: "into", limit: limit as u64, got }, subject));
     };
     room.copy_from_slice(chunk);
     *filled += chunk.len();
@@ -209,18 +178,11 @@ fn elsewhere(len: u64, why: &'static str) -> Payload {
 }
 
 fn too_large_for_memory(len: u64) -> Error {
-    Error::new(
-        ErrorKind::QuotaExceeded,
-        format!("a reply of {len} bytes is larger than memory: use to_file"),
-    )
+    Error::new(ErrorKind::QuotaExceeded, format!("a reply of {len} bytes is larger than memory: use to_file"))
 }
 
 fn unwritable(path: &Path, cause: io::Error) -> Error {
-    Error::new(
-        ErrorKind::File,
-        format!("writing the reply to {}", path.display()),
-    )
-    .with_source(cause)
+    Error::new(ErrorKind::File, format!("writing the reply to {}", path.display())).with_source(cause)
 }
 
 /// Fail if `got` bytes are more than a limit allows.

@@ -7,7 +7,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRAILER, TRANSF
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::Url;
 
-use super::body::{BodySender, StreamedBody};
+use super::body::{self, BodySender, Parts};
 use super::options::{Limits, Timeouts};
 use super::progress::Progress;
 use super::receive::Destination;
@@ -59,24 +59,20 @@ pub enum Body {
 
 /// The receiving half of a streamed body.
 #[derive(Debug)]
-pub struct Streamed(pub(super) StreamedBody);
+pub struct Streamed(pub(super) Parts);
 
 impl Body {
     /// A body that is made while it is sent, and where to put its parts.
     #[must_use]
     pub fn streamed() -> (BodySender, Self) {
-        let (sender, body) = StreamedBody::channel();
-        (sender, Self::Streamed(Streamed(body)))
+        let (sender, parts) = body::channel();
+        (sender, Self::Streamed(Streamed(parts)))
     }
 }
 
 impl From<Payload> for Body {
     fn from(payload: Payload) -> Self {
-        if payload.is_empty() {
-            Self::Empty
-        } else {
-            Self::Payload(payload)
-        }
+        if payload.is_empty() { Self::Empty } else { Self::Payload(payload) }
     }
 }
 
@@ -187,12 +183,7 @@ impl fmt::Debug for Request {
 pub(super) fn redacted(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let query = if url.query().is_some() { "?…" } else { "" };
-    format!(
-        "{}://{}{port}{}{query}",
-        url.scheme(),
-        url.host_str().unwrap_or_default(),
-        url.path()
-    )
+    format!("{}://{}{port}{}{query}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
 fn parse_method(method: &str) -> Result<Method> {
@@ -205,9 +196,7 @@ fn parse_method(method: &str) -> Result<Method> {
 fn parse_url(text: &str) -> Result<Url> {
     crate::fault::point("request::url");
     if text.bytes().any(|byte| byte.is_ascii_control()) {
-        return Err(Error::invalid_request(
-            "the URL has a control character: percent-encode it",
-        ));
+        return Err(Error::invalid_request("the URL has a control character: percent-encode it"));
     }
     let url = Url::parse(text.trim_ascii()).map_err(|cause| {
         Error::invalid_request("the URL must be absolute, as in https://agent.example/path")
@@ -225,21 +214,17 @@ fn parse_url(text: &str) -> Result<Url> {
 /// # Errors
 /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest), as for [`Request::header`].
 pub fn parse_headers<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<HeaderMap> {
-    pairs
-        .into_iter()
-        .try_fold(HeaderMap::new(), |mut headers, (name, value)| {
-            let (name, value) = parse_header(name, value)?;
-            headers.append(name, value);
-            Ok(headers)
-        })
+    pairs.into_iter().try_fold(HeaderMap::new(), |mut headers, (name, value)| {
+        let (name, value) = parse_header(name, value)?;
+        headers.append(name, value);
+        Ok(headers)
+    })
 }
 
 fn parse_header(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue)> {
     crate::fault::point("request::header");
     let parsed = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-        Error::invalid_request(format!(
-            "{name:?} is no header name: use letters, digits and hyphens"
-        ))
+        Error::invalid_request(format!("{name:?} is no header name: use letters, digits and hyphens"))
     })?;
     if is_ours(&parsed) {
         let subject = format!("the header {name:?} is set by the connection itself: leave it out");
@@ -257,25 +242,13 @@ fn parse_header(name: &str, value: &[u8]) -> Result<(HeaderName, HeaderValue)> {
 /// Headers that say how a message is framed: a caller's value could smuggle a second request.
 fn is_ours(name: &HeaderName) -> bool {
     let named = ["keep-alive", "proxy-connection", "http2-settings"];
-    [
-        HOST,
-        CONTENT_LENGTH,
-        TRANSFER_ENCODING,
-        CONNECTION,
-        UPGRADE,
-        TE,
-        TRAILER,
-        EXPECT,
-    ]
-    .contains(name)
+    [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE, TE, TRAILER, EXPECT].contains(name)
         || named.contains(&name.as_str())
 }
 
 /// Headers that are likely to hold a secret: HTTP/2 never indexes them, and nothing prints them.
 fn is_sensitive(name: &HeaderName) -> bool {
-    ["auth", "cookie", "key", "token", "secret", "session"]
-        .iter()
-        .any(|part| name.as_str().contains(part))
+    ["auth", "cookie", "key", "token", "secret", "session"].iter().any(|part| name.as_str().contains(part))
 }
 
 #[cfg(test)]
@@ -291,15 +264,9 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_refused_before_anything_is_sent() {
-        for url in [
-            "agent.example/a",
-            "/a",
-            "",
-            "ftp://agent.example",
-            "http://a\r\nb",
-            "http://a/\0",
-            "http://",
-        ] {
+        for url in
+            ["agent.example/a", "/a", "", "ftp://agent.example", "http://a\r\nb", "http://a/\0", "http://"]
+        {
             refused(Request::new("GET", url));
         }
         for method in ["", "GE T", "GET\r\n", "CONNECT"] {
@@ -313,26 +280,16 @@ mod tests {
             ("Host", "b"),
             ("content-length", "1"),
         ] {
-            refused(
-                Request::new("GET", "http://a/")
-                    .expect("valid")
-                    .header(name, value.as_bytes()),
-            );
+            refused(Request::new("GET", "http://a/").expect("valid").header(name, value.as_bytes()));
         }
     }
 
     #[test]
     fn what_may_be_secret_is_not_printed() {
-        let request = Request::new(
-            "POST",
-            "https://user:canary@agent.example:8443/a?key=canary#canary",
-        )
-        .expect("valid");
+        let request = Request::new("POST", "https://user:canary@agent.example:8443/a?key=canary#canary")
+            .expect("valid");
         let request = request.header("Authorization", b"Bearer canary").expect("valid");
-        assert_eq!(
-            format!("{request:?}"),
-            "Request(POST https://agent.example:8443/a?…, Empty)"
-        );
+        assert_eq!(format!("{request:?}"), "Request(POST https://agent.example:8443/a?…, Empty)");
         assert!(!refused(request.header("X-Api-Key", b"canary\n")).contains("canary"));
     }
 

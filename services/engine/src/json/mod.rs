@@ -25,10 +25,7 @@ mod tests {
     fn json_is_told_from_what_is_not() {
         assert!(validate(br#"{"a": [1, 2.5, "\u00e9", null, true]}"#).is_ok());
         for text in ["", "{", "[1,]", "nul", "{\"a\":1}}", "\"\u{1}\""] {
-            assert_eq!(
-                *validate(text.as_bytes()).expect_err(text).kind(),
-                ErrorKind::InvalidReply
-            );
+            assert_eq!(*validate(text.as_bytes()).expect_err(text).kind(), ErrorKind::InvalidReply);
         }
     }
 }

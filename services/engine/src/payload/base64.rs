@@ -29,16 +29,9 @@ pub(super) struct Encoded {
 impl Encoded {
     pub(super) fn new(source: Bytes, alphabet: Alphabet) -> Result<Self> {
         let len = source.len().div_ceil(3).checked_mul(4).ok_or_else(|| {
-            Error::new(
-                ErrorKind::QuotaExceeded,
-                "base64 text of this buffer would be larger than memory",
-            )
+            Error::new(ErrorKind::QuotaExceeded, "base64 text of this buffer would be larger than memory")
         })?;
-        Ok(Self {
-            source,
-            alphabet,
-            len,
-        })
+        Ok(Self { source, alphabet, len })
     }
 
     pub(super) fn len(&self) -> usize {

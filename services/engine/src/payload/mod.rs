@@ -19,9 +19,9 @@ pub use policy::{COPY_BELOW, Decision, MAP_ABOVE, Origin, Reason, Transfer, Tran
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The most bytes handed to the socket at once: small enough that progress shows and that one frame
-/// is all that is still in flight after a cancellation, large enough that a system call is cheap.
-const FRAME: usize = 1 << 20;
+/// The most bytes handed to the socket at once: few enough to stay in the cache on their way, enough
+/// that a system call is cheap.
+const FRAME: usize = 256 << 10;
 
 /// A body: segments in order, an exact length, and the [`Decision`] that made it.
 ///
@@ -44,11 +44,13 @@ impl Payload {
     /// A payload of `bytes`, however they are held, with the decision by which they came to be.
     #[must_use]
     pub fn new(bytes: Bytes, decision: Decision) -> Self {
-        Self {
-            len: bytes.len() as u64,
-            segments: vec![Segment::Bytes(bytes)],
-            decision,
-        }
+        Self { len: bytes.len() as u64, segments: vec![Segment::Bytes(bytes)], decision }
+    }
+
+    /// No bytes at all.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { segments: Vec::new(), len: 0, decision: Decision::because(Transfer::Copy, 0, "no bytes") }
     }
 
     /// The parts one after the other, without a copy.
@@ -63,18 +65,10 @@ impl Payload {
             return Self::from(Bytes::new());
         };
         parts.fold(first, |mut joined, part| {
-            joined.len = joined
-                .len
-                .checked_add(part.len)
-                .expect("bodies are shorter than 16 EiB");
+            joined.len = joined.len.checked_add(part.len).expect("bodies are shorter than 16 EiB");
             joined.segments.extend(part.segments);
-            let most = [joined.decision, part.decision]
-                .into_iter()
-                .max_by_key(|decision| decision.len);
-            joined.decision = Decision {
-                len: joined.len,
-                ..most.expect("there are two")
-            };
+            let most = [joined.decision, part.decision].into_iter().max_by_key(|decision| decision.len);
+            joined.decision = Decision { len: joined.len, ..most.expect("there are two") };
             joined
         })
     }
@@ -88,11 +82,7 @@ impl Payload {
         let decision = source.decision;
         let encoded = base64::Encoded::new(source.into_bytes()?, alphabet)?;
         let len = encoded.len() as u64;
-        Ok(Self {
-            len,
-            segments: vec![Segment::Base64(encoded)],
-            decision: Decision { len, ..decision },
-        })
+        Ok(Self { len, segments: vec![Segment::Base64(encoded)], decision: Decision { len, ..decision } })
     }
 
     /// The contents of the file at `path`, copied: what happens to the file later changes nothing.
@@ -108,18 +98,13 @@ impl Payload {
             if region.spare_mut().is_empty() {
                 region.reserve(1).map_err(|cause| no_memory(len, cause))?;
             }
-            match file
-                .read(region.spare_mut())
-                .map_err(|cause| unreadable(path, cause))?
-            {
+            match file.read(region.spare_mut()).map_err(|cause| unreadable(path, cause))? {
                 0 => break,
                 read => region.advance(read),
             }
         }
         let why = "file, copied: nothing that happens to it later can change or harm this payload";
-        Ok(Self::from_region(region, |len| {
-            Decision::because(Transfer::Copy, len, why)
-        }))
+        Ok(Self::from_region(region, |len| Decision::because(Transfer::Copy, len, why)))
     }
 
     /// The contents of the file at `path`, memory-mapped.
@@ -131,11 +116,8 @@ impl Payload {
     /// [`ErrorKind::File`] when it cannot be opened or mapped.
     pub fn map_trusted(path: &Path) -> Result<Self> {
         let (file, len) = open(path)?;
-        let decision = Decision::because(
-            Transfer::Map,
-            len as u64,
-            "file, mapped: the caller trusts it not to change",
-        );
+        let decision =
+            Decision::because(Transfer::Map, len as u64, "file, mapped: the caller trusts it not to change");
         if len == 0 {
             return Ok(Self::new(Bytes::new(), decision));
         }
@@ -179,7 +161,9 @@ impl Payload {
     /// The bytes in one piece, if they are.
     #[must_use]
     pub fn as_bytes(&self) -> Option<&Bytes> {
+        static NONE: Bytes = Bytes::new();
         match self.segments.as_slice() {
+            [] => Some(&NONE),
             [Segment::Bytes(bytes)] => Some(bytes),
             _ => None,
         }
@@ -215,13 +199,7 @@ impl Payload {
     /// If `start > end` or `end` is past the end.
     pub fn slice(&self, start: usize, end: usize) -> Result<Self> {
         let bytes = self.clone().into_bytes()?.slice(start..end);
-        Ok(Self::new(
-            bytes,
-            Decision {
-                len: (end - start) as u64,
-                ..self.decision
-            },
-        ))
+        Ok(Self::new(bytes, Decision { len: (end - start) as u64, ..self.decision }))
     }
 
     /// A 64-bit checksum of the bytes (XXH3).
@@ -232,13 +210,10 @@ impl Payload {
         hasher.digest()
     }
 
-    /// The bytes as a sequence of frames of at most 1 MiB, each given up as it is taken.
+    /// The bytes as a sequence of frames of at most 256 KiB, each given up as it is taken.
     #[must_use]
     pub fn into_frames(self) -> Frames {
-        Frames {
-            remaining: self.len,
-            segments: self.segments.into(),
-        }
+        Frames { remaining: self.len, segments: self.segments.into() }
     }
 
     fn gather(self) -> Result<mcpgateway_shm::Region> {
@@ -270,9 +245,7 @@ impl Drop for MappedFile {
 
 /// Room for `len` bytes in the warm pool.
 pub(crate) fn allocate(len: usize) -> Result<RegionMut> {
-    Pool::global()
-        .allocate(len)
-        .map_err(|cause| no_memory(len, cause))
+    Pool::global().allocate(len).map_err(|cause| no_memory(len, cause))
 }
 
 pub(crate) fn no_memory(len: usize, cause: std::io::Error) -> Error {
@@ -283,10 +256,7 @@ fn open(path: &Path) -> Result<(File, usize)> {
     let file = File::open(path).map_err(|cause| unreadable(path, cause))?;
     let metadata = file.metadata().map_err(|cause| unreadable(path, cause))?;
     if !metadata.is_file() {
-        let subject = format!(
-            "{}: not a regular file; read it yourself and pass the bytes",
-            path.display()
-        );
+        let subject = format!("{}: not a regular file; read it yourself and pass the bytes", path.display());
         return Err(Error::new(ErrorKind::File, subject));
     }
     let len =
@@ -300,11 +270,8 @@ fn unreadable(path: &Path, cause: std::io::Error) -> Error {
 
 impl From<Bytes> for Payload {
     fn from(bytes: Bytes) -> Self {
-        let decision = Decision::because(
-            Transfer::Borrow,
-            bytes.len() as u64,
-            "shared: these bytes never change",
-        );
+        let decision =
+            Decision::because(Transfer::Borrow, bytes.len() as u64, "shared: these bytes never change");
         Self::new(bytes, decision)
     }
 }
@@ -334,11 +301,7 @@ impl PartialEq for Payload {
         }
         match (self.as_bytes(), other.as_bytes()) {
             (Some(ours), Some(theirs)) => ours == theirs,
-            _ => self
-                .clone()
-                .into_frames()
-                .flatten()
-                .eq(other.clone().into_frames().flatten()),
+            _ => self.clone().into_frames().flatten().eq(other.clone().into_frames().flatten()),
         }
     }
 }
@@ -347,10 +310,7 @@ impl Eq for Payload {}
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Payload")
-            .field("len", &self.len)
-            .field("segments", &self.segments.len())
-            .finish()
+        f.debug_struct("Payload").field("len", &self.len).field("segments", &self.segments.len()).finish()
     }
 }
 
@@ -391,9 +351,7 @@ impl Iterator for Frames {
 
 impl fmt::Debug for Frames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Frames")
-            .field("remaining", &self.remaining)
-            .finish()
+        f.debug_struct("Frames").field("remaining", &self.remaining).finish()
     }
 }
 
@@ -448,10 +406,7 @@ mod tests {
         std::io::Write::write_all(&mut file, &contents).expect("room on disk");
         let read = Payload::read(file.path()).expect("readable");
         let mapped = Payload::map_trusted(file.path()).expect("readable");
-        assert_eq!(
-            [read.decision().transfer, mapped.decision().transfer],
-            [Transfer::Copy, Transfer::Map]
-        );
+        assert_eq!([read.decision().transfer, mapped.decision().transfer], [Transfer::Copy, Transfer::Map]);
         assert_eq!(collected(&read), contents);
         assert_eq!(read, mapped);
         std::io::Write::write_all(&mut file, b"grown").expect("room on disk");

@@ -91,20 +91,13 @@ impl TransferPolicy {
             }
             Origin::File => by_threshold("copy_below", self.copy_below, Transfer::Copy, Transfer::Map),
         };
-        Decision {
-            transfer,
-            len: len as u64,
-            reason,
-        }
+        Decision { transfer, len: len as u64, reason }
     }
 }
 
 impl Default for TransferPolicy {
     fn default() -> Self {
-        Self {
-            copy_below: COPY_BELOW,
-            map_above: MAP_ABOVE,
-        }
+        Self { copy_below: COPY_BELOW, map_above: MAP_ABOVE }
     }
 }
 
@@ -112,11 +105,7 @@ impl Decision {
     /// A decision that rests on what the payload is, whatever its length.
     #[must_use]
     pub fn because(transfer: Transfer, len: u64, why: &'static str) -> Self {
-        Self {
-            transfer,
-            len,
-            reason: Reason::Because(why),
-        }
+        Self { transfer, len, reason: Reason::Because(why) }
     }
 }
 
@@ -156,10 +145,7 @@ impl Origin {
 impl fmt::Display for TransferPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (copy_below, map_above) = (Size(self.copy_below as u64), Size(self.map_above as u64));
-        write!(
-            f,
-            "copy below {copy_below}, borrow from there on, map replies from {map_above} on"
-        )
+        write!(f, "copy below {copy_below}, borrow from there on, map replies from {map_above} on")
     }
 }
 
@@ -179,20 +165,10 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Below(origin, name, threshold) => {
-                write!(
-                    f,
-                    "{}, below {name} ({})",
-                    origin.as_str(),
-                    Size(*threshold as u64)
-                )
+                write!(f, "{}, below {name} ({})", origin.as_str(), Size(*threshold as u64))
             }
             Self::From(origin, name, threshold) => {
-                write!(
-                    f,
-                    "{}, from {name} ({}) on",
-                    origin.as_str(),
-                    Size(*threshold as u64)
-                )
+                write!(f, "{}, from {name} ({}) on", origin.as_str(), Size(*threshold as u64))
             }
             Self::Because(why) => f.write_str(why),
         }
@@ -219,10 +195,7 @@ mod tests {
 
     #[test]
     fn each_row_of_the_matrix_is_decided_at_its_threshold() {
-        let policy = TransferPolicy {
-            copy_below: 100,
-            map_above: 1000,
-        };
+        let policy = TransferPolicy { copy_below: 100, map_above: 1000 };
         let decided = |len, origin| policy.decide(len, origin).transfer;
         assert_eq!(
             [decided(99, Origin::Buffer), decided(100, Origin::Buffer)],
@@ -236,10 +209,7 @@ mod tests {
             [decided(999, Origin::Share), decided(1000, Origin::Share)],
             [Transfer::Copy, Transfer::Map]
         );
-        assert_eq!(
-            [decided(99, Origin::File), decided(100, Origin::File)],
-            [Transfer::Copy, Transfer::Map]
-        );
+        assert_eq!([decided(99, Origin::File), decided(100, Origin::File)], [Transfer::Copy, Transfer::Map]);
     }
 
     #[test]
@@ -249,10 +219,7 @@ mod tests {
             policy.decide(5, Origin::Buffer).to_string(),
             "copy: 5 B buffer, below copy_below (64.0 KiB)"
         );
-        assert_eq!(
-            Decision::because(Transfer::Copy, 1536, "as asked").to_string(),
-            "copy: 1.5 KiB as asked"
-        );
+        assert_eq!(Decision::because(Transfer::Copy, 1536, "as asked").to_string(), "copy: 1.5 KiB as asked");
         assert_eq!(
             policy.to_string(),
             "copy below 64.0 KiB, borrow from there on, map replies from 10.0 MiB on"

@@ -1,0 +1,136 @@
+# What a person or a machine does with this repository. `make` alone lists it.
+#
+# Asks for a Rust toolchain with a C compiler, CPython 3.11 or later with venv, make and bash. All else is
+# installed into .venv, at the versions that pyproject.toml pins.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LOGS := target/logs
+MODULE := $(wildcard python/mcpgateway_rust/_native.*.so)
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src shm services -name '*.rs' -o -name Cargo.toml)
+
+# Whichever environment a shell has active, ours is the one that is installed into.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  ARGS="..." is passed on by test-rust, test-python, bench, cargo-bench and soak'
+
+# ---- The environment
+
+.PHONY: setup
+setup: $(INSTALLED)/bench ## Build the native module and install it into .venv, with what the benches need
+
+$(INSTALLED)/tools: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) was not found: install CPython 3.11 or later, or say make PYTHON=/path/to/python' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1): CPython 3.11 or later is needed, say make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo '$(PYTHON) has no venv module: install it (Debian and Ubuntu: apt install python3-venv)' >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo 'cargo was not found: install a Rust toolchain' >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$($(BIN)/python -c "$$BUILD_REQUIREMENT")"
+	@mkdir -p $(INSTALLED) && touch $@
+
+define BUILD_REQUIREMENT
+import pathlib, tomllib
+print(*tomllib.loads(pathlib.Path("pyproject.toml").read_text())["build-system"]["requires"])
+endef
+export BUILD_REQUIREMENT
+
+# The native module is installed in one of three ways, each with the packages that its users need. The tests need
+# the points at which they make the engine panic; what is measured, and what users get, is built without them. The
+# last build is the one that counts: it makes the other two out of date, and so does one that was made by hand.
+$(INSTALLED)/demo: EXTRAS := demo
+$(INSTALLED)/bench: EXTRAS := demo,bench
+$(INSTALLED)/test: EXTRAS := test,lint
+$(INSTALLED)/test: FEATURES := python,failpoints
+FEATURES := python
+
+$(addprefix $(INSTALLED)/,demo bench test): $(INSTALLED)/tools $(RUST_SOURCES) $(or $(MODULE),no-module)
+	@rm -f $(addprefix $(INSTALLED)/,demo bench test)
+	$(BIN)/maturin develop --release --features $(FEATURES) --extras $(EXTRAS)
+	@touch $@
+
+.PHONY: no-module
+no-module:
+
+# ---- What a user looks at
+
+.PHONY: demo
+demo: $(INSTALLED)/demo ## From nothing to a table: large bodies up and down, beside httpx
+	$(BIN)/python benches/python/demo.py
+
+.PHONY: bench
+bench: $(INSTALLED)/bench ## Measure every figure against its peers (about an hour; ARGS="--quick" for a minute or two)
+	$(BIN)/python benches/python/first_light.py $(ARGS)
+
+.PHONY: cargo-bench
+cargo-bench: ## The benches in Rust
+	cargo bench $(ARGS)
+
+# ---- Tests
+
+.PHONY: test
+test: ## From nothing: the tests in Rust, then those in Python
+	@rm -f $(LOGS)/*.log
+	@failed=0; \
+	$(MAKE) test-rust || failed=1; \
+	$(MAKE) test-python || failed=1; \
+	echo; \
+	grep '^test result: ' $(LOGS)/rust.log 2>/dev/null || { echo 'cargo test did not come to its end'; failed=1; }; \
+	tail -n 1 $(LOGS)/python.log 2>/dev/null || { echo 'pytest was not run'; failed=1; }; \
+	exit $$failed
+
+.PHONY: test-rust
+test-rust: ## Only those in Rust; they need no Python
+	@mkdir -p $(LOGS)
+	cargo test $(ARGS) 2>&1 | tee $(LOGS)/rust.log
+
+.PHONY: test-python
+test-python: $(INSTALLED)/test ## Only those in Python, such as ARGS="-k fork"
+	@mkdir -p $(LOGS)
+	$(BIN)/python -m pytest $(ARGS) 2>&1 | tee $(LOGS)/python.log
+
+.PHONY: soak
+soak: $(INSTALLED)/test ## The Python tests that are too long for every run
+	$(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)
+
+.PHONY: miri
+miri: ## The tests of shm under Miri, which finds undefined behaviour (needs the nightly component miri)
+	@cargo +nightly miri --version >/dev/null 2>&1 || { echo 'Miri was not found: rustup +nightly component add miri rust-src' >&2; exit 1; }
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --package mcpgateway_shm --lib
+
+# ---- Form
+
+.PHONY: lint
+lint: $(INSTALLED)/test ## Form, lints and types, in Rust and in Python
+	cargo fmt --check
+	cargo clippy --all-targets -- --deny warnings
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --workspace --all-targets --features python,failpoints -- --deny warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	MYPYPATH=python $(BIN)/stubtest --ignore-unused-allowlist --allowlist tests/stubtest_allowlist.txt mcpgateway_rust._native
+
+.PHONY: format
+format: $(INSTALLED)/test ## Bring the sources into form
+	cargo fmt
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: clean
+clean: ## Remove all that was built or installed here
+	rm -rf target $(VENV) dist python/mcpgateway_rust/_native.*.so
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find python tests benches examples -name __pycache__ -prune -exec rm -rf {} +
