@@ -226,7 +226,6 @@ def test_a_large_strided_view_is_gathered_and_not_sent_as_pointer_and_length(
 WITHOUT_BYTES: dict[str, Any] = {
     "object dtype": np.array([object(), None]),
     "object field": np.array([(1, None)], dtype=[("n", "i4"), ("o", "O")]),
-    "datetime64": np.array(["2026-11-22"], "datetime64[D]"),
     "ctypes py_object": (ctypes.py_object * 2)(),
     "int": 7,
     "float": 1.5,
@@ -248,6 +247,12 @@ def test_a_body_that_has_no_bytes_of_its_own_is_refused_before_anything_is_sent(
         with pytest.raises(UnsupportedBuffer, match="buffer"):
             blocking.post(server.url, WITHOUT_BYTES[name])
         assert server.connections == []
+
+
+@pytest.mark.parametrize("step", [1, 2, -1])
+def test_an_array_that_exports_no_buffer_is_sent_by_its_memory(step: int) -> None:
+    days = np.arange("2026-01", "2026-12", dtype="datetime64[D]")[::step]
+    assert bytes(Payload(days)) == days.tobytes()
 
 
 def test_text_is_refused_with_what_to_pass_instead(blocking: Client) -> None:

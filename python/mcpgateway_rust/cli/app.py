@@ -148,6 +148,8 @@ def _parse_timeout(seconds: float) -> Timeouts:
 
 def _write(body: Payload) -> None:
     sys.stdout.buffer.write(body)
+    if sys.stdout.isatty():
+        sys.stdout.buffer.write(b"\n")
     sys.stdout.flush()
 
 

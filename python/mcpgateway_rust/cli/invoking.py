@@ -77,9 +77,9 @@ def _shown(progress: Progress) -> Iterator[None]:
 
 
 def _watch(bars: Bars, progress: Progress, finished: threading.Event) -> None:
-    sending = bars.add_task("sending", total=None)
+    sending = bars.add_task("sending", total=None, visible=False)
     receiving = bars.add_task("receiving", total=None, visible=False)
     while not finished.wait(_REFRESH_SECONDS):
-        bars.update(sending, completed=progress.sent, total=progress.total_send)
-        if progress.received:
-            bars.update(receiving, completed=progress.received, total=progress.total_receive, visible=True)
+        sent, received = progress.sent, progress.received
+        bars.update(sending, completed=sent, total=progress.total_send, visible=sent > 0)
+        bars.update(receiving, completed=received, total=progress.total_receive, visible=received > 0)

@@ -10,7 +10,8 @@ use mcpgateway_bridge::{
     to_py_err,
 };
 use mcpgateway_engine::http::{Request, parse_headers};
-use mcpgateway_engine::{Client, Error, Result};
+use mcpgateway_engine::{Client, Error, ErrorKind, Result};
+use mcpgateway_shm::generation;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -91,27 +92,34 @@ fn invoke_many(
     method: &str,
     url: &str,
     bodies: &Bound<'_, PyAny>,
-    concurrency: usize,
+    concurrency: i64,
     order: &str,
     options: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<NativeBatch> {
     guard(py, || {
         let client = given_or_shared(py, client)?;
-        let concurrency = NonZeroUsize::new(concurrency)
-            .ok_or_else(|| PyValueError::new_err("concurrency=0: pass at least 1"))?;
+        let concurrency = usize::try_from(concurrency).ok().and_then(NonZeroUsize::new);
+        let concurrency = concurrency.ok_or_else(|| PyValueError::new_err("concurrency: pass at least 1"))?;
         let order = order_from(order)?;
         let policy = client.options().policy;
+        let options = RequestOptions::from_python(options, &policy)?.for_many()?;
+        let template = options.into_request(py, method, url)?;
         let mut requests = Vec::with_capacity(bodies.len().unwrap_or(0));
-        for body in bodies.try_iter()? {
-            let options = RequestOptions::from_python(options, &policy)?;
-            let body = PyBody::from_python(&body?, &policy)?.into_body();
-            requests.push(options.into_request(py, method, url)?.body(body));
+        for (index, body) in bodies.try_iter()?.enumerate() {
+            let body = PyBody::from_python(&body?, &policy).map_err(|error| at_index(py, &error, index))?;
+            requests.push(template.like().body(body.into_body()));
         }
         let len = requests.len();
         let batch = core::invoke_many(&client, requests, concurrency, order).into_py_result(py)?;
         let stopper = batch.stopper();
-        Ok(NativeBatch { batch: Arc::new(Mutex::new(batch)), stopper, len })
+        Ok(NativeBatch { batch: Arc::new(Mutex::new(batch)), stopper, len, generation: generation() })
     })
+}
+
+/// The same error, with the place of the body it is about.
+fn at_index(py: Python<'_>, error: &PyErr, index: usize) -> PyErr {
+    let message = format!("bodies[{index}]: {}", error.value(py));
+    error.get_type(py).call1((message,)).map_or_else(|failed| failed, PyErr::from_value)
 }
 
 fn order_from(name: &str) -> PyResult<Order> {
@@ -128,6 +136,7 @@ struct NativeBatch {
     batch: Arc<Mutex<core::Batch>>,
     stopper: core::Stopper,
     len: usize,
+    generation: u64,
 }
 
 type Taken = Vec<(usize, Result<Reply>)>;
@@ -135,7 +144,31 @@ type Taken = Vec<(usize, Result<Reply>)>;
 impl NativeBatch {
     fn taking(&self) -> impl Future<Output = Result<Taken>> + Send + 'static {
         let batch = Arc::clone(&self.batch);
-        async move { Ok(batch.lock().await.take(RESULTS_AT_ONCE).await) }
+        let is_ours = self.generation == generation();
+        async move {
+            if !is_ours {
+                let subject = "these calls were begun by the parent of this process: begin them again here";
+                return Err(Error::new(ErrorKind::Forked, subject));
+            }
+            Ok(batch.lock().await.take(RESULTS_AT_ONCE).await)
+        }
+    }
+}
+
+impl NativeBatch {
+    /// Cancel what is left, and wait until it has let go of its buffers.
+    fn abandon(&self, py: Python<'_>) {
+        if self.generation != generation() {
+            return;
+        }
+        self.stopper.stop();
+        let batch = Arc::clone(&self.batch);
+        let ending = Pending::start(py, async move {
+            batch.lock().await.ended().await;
+            Ok(())
+        });
+        // What interrupted the caller is what the caller hears of.
+        let _ = ending.and_then(|ending| ending.wait(py));
     }
 }
 
@@ -148,7 +181,7 @@ impl NativeBatch {
 
     /// Wait for the results that come next.
     fn take(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let taken = Pending::start(py, self.taking())?.wait(py)?;
+        let taken = Pending::start(py, self.taking())?.wait(py).inspect_err(|_| self.abandon(py))?;
         convert_taken(py, taken)
     }
 

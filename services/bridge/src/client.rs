@@ -12,7 +12,7 @@ use crate::awaitable::{Pending, awaitable};
 use crate::error::IntoPyResult;
 use crate::interpreter::guard;
 use crate::payload::PyTransferPolicy;
-use crate::request::{RequestOptions, headers_from, limits_from, timeouts_from};
+use crate::request::{RequestOptions, attribute, headers_from, limits_from, timeouts_from};
 use crate::response::{PyResponse, PyStreamingResponse, Streamed};
 
 /// A pool of connections and the rules by which requests use them.
@@ -172,8 +172,8 @@ fn set_option(options: &mut ClientOptions, name: &str, value: &Bound<'_, PyAny>)
         "limits" => options.limits = limits_from(value)?,
         "retry" => {
             options.retry = Retry {
-                attempts: value.getattr("attempts")?.extract()?,
-                non_idempotent: value.getattr("non_idempotent")?.extract()?,
+                attempts: attribute(value, "attempts", "Retry")?.extract()?,
+                non_idempotent: attribute(value, "non_idempotent", "Retry")?.extract()?,
             };
         }
         "policy" => options.policy = value.cast::<PyTransferPolicy>()?.get().0,

@@ -10,7 +10,7 @@ use mcpgateway_engine::http::{
 use mcpgateway_engine::{Error, ErrorKind, TransferPolicy};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyMapping, PyString};
+use pyo3::types::{PyDict, PyMapping, PyString};
 
 use crate::awaitable::{Pending, awaitable};
 use crate::buffer::{PyBody, writable};
@@ -84,10 +84,23 @@ impl RequestOptions {
 
     fn set_destination(&mut self, destination: Destination) -> PyResult<()> {
         if !matches!(self.destination, Destination::Memory) {
-            return Err(PyValueError::new_err("pass into or to_file, not both"));
+            return Err(PyTypeError::new_err("pass into or to_file, not both"));
         }
         self.destination = destination;
         Ok(())
+    }
+
+    /// Refuse the options that belong to one call alone.
+    ///
+    /// # Errors
+    /// `TypeError` that names them.
+    pub fn for_many(self) -> PyResult<Self> {
+        if self.progress.is_some() || !matches!(self.destination, Destination::Memory) {
+            return Err(PyTypeError::new_err(
+                "into, to_file and progress belong to one call: leave them out here",
+            ));
+        }
+        Ok(self)
     }
 
     /// The request that these options make.
@@ -112,7 +125,7 @@ impl RequestOptions {
     }
 }
 
-/// Headers from a mapping or from pairs; values may be `str` or `bytes`.
+/// Headers from a mapping of str, or from pairs of str.
 pub(crate) fn headers_from(value: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
     let pairs = match value.cast::<PyMapping>() {
         Ok(mapping) => match value.getattr_opt("multi_items")? {
@@ -121,33 +134,24 @@ pub(crate) fn headers_from(value: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
         },
         Err(_) => value.clone(),
     };
-    let pairs = pairs.try_iter()?.map(|pair| header_from(&pair?)).collect::<PyResult<Vec<_>>>()?;
-    parse_headers(pairs.iter().map(|(name, value)| (name.as_str(), value.as_slice())))
+    // Without what was passed: it may be a secret.
+    let not_text =
+        |_| PyTypeError::new_err("headers are a mapping or pairs of str, such as {\"name\": \"value\"}");
+    let pairs = pairs.try_iter().map_err(not_text)?;
+    let pairs = pairs
+        .map(|pair| pair?.extract::<(String, String)>().map_err(not_text))
+        .collect::<PyResult<Vec<_>>>()?;
+    parse_headers(pairs.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
         .into_py_result(value.py())
-}
-
-fn header_from(pair: &Bound<'_, PyAny>) -> PyResult<(String, Vec<u8>)> {
-    let not_text = |_| {
-        PyTypeError::new_err(
-            "headers are a mapping or pairs of str: {\"name\": \"value\"} or [(\"name\", \"value\")]",
-        )
-    };
-    let (name, value) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>().map_err(not_text)?;
-    let name = name.extract::<String>().map_err(not_text)?;
-    if let Ok(bytes) = value.cast::<PyBytes>() {
-        return Ok((name, bytes.as_bytes().to_vec()));
-    }
-    let text = value.extract::<String>().map_err(|_| {
-        let kind = value.get_type();
-        PyTypeError::new_err(format!("the value of header {name:?} is a {kind}: pass a str"))
-    })?;
-    Ok((name, text.into_bytes()))
 }
 
 /// `Timeouts` of the package: seconds, or `None` where a phase has no limit of its own.
 pub(crate) fn timeouts_from(value: &Bound<'_, PyAny>) -> PyResult<Timeouts> {
     let seconds = |name: &str| -> PyResult<Option<Duration>> {
-        value.getattr(name)?.extract::<Option<f64>>()?.map(|seconds| duration(name, seconds)).transpose()
+        attribute(value, name, "Timeouts")?
+            .extract::<Option<f64>>()?
+            .map(|seconds| duration(name, seconds))
+            .transpose()
     };
     let total =
         seconds("total")?.ok_or_else(|| PyValueError::new_err("total is always set: pass seconds"))?;
@@ -174,10 +178,22 @@ fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
 /// `Limits` of the package.
 pub(crate) fn limits_from(value: &Bound<'_, PyAny>) -> PyResult<Limits> {
     Ok(Limits {
-        max_response_bytes: value.getattr("max_response_bytes")?.extract()?,
-        max_header_bytes: value.getattr("max_header_bytes")?.extract()?,
-        max_headers: value.getattr("max_headers")?.extract()?,
-        max_decoded_ratio: value.getattr("max_decoded_ratio")?.extract()?,
+        max_response_bytes: attribute(value, "max_response_bytes", "Limits")?.extract()?,
+        max_header_bytes: attribute(value, "max_header_bytes", "Limits")?.extract()?,
+        max_headers: attribute(value, "max_headers", "Limits")?.extract()?,
+        max_decoded_ratio: attribute(value, "max_decoded_ratio", "Limits")?.extract()?,
+    })
+}
+
+/// An attribute of one of the package's option classes.
+pub(crate) fn attribute<'py>(
+    value: &Bound<'py, PyAny>,
+    name: &str,
+    class: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    value.getattr(name).map_err(|_| {
+        let kind = value.get_type();
+        PyTypeError::new_err(format!("{kind} is no {class}: pass mcpgateway_rust.{class}({name}=...)"))
     })
 }
 

@@ -1,10 +1,10 @@
 //! Many calls at once, each with a result of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mcpgateway_engine::{Client, Result, runtime};
+use mcpgateway_engine::{Client, Error, ErrorKind, Result, runtime};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -24,6 +24,8 @@ pub enum Order {
 pub struct Batch {
     results: mpsc::UnboundedReceiver<(usize, Result<Reply>)>,
     order: Order,
+    /// Calls whose result has not come, by index.
+    pending: BTreeSet<usize>,
     /// Results that came before their turn.
     early: BTreeMap<usize, Result<Reply>>,
     next: usize,
@@ -56,6 +58,7 @@ pub fn invoke_many(
 ) -> Result<Batch> {
     let (sender, results) = mpsc::unbounded_channel();
     let workers = concurrency.get().min(requests.len());
+    let pending = (0..requests.len()).collect();
     let waiting = Arc::new(Mutex::new(requests.into_iter().enumerate()));
     let work = |_| {
         let (client, waiting, sender) = (client.clone(), Arc::clone(&waiting), sender.clone());
@@ -70,7 +73,7 @@ pub fn invoke_many(
         Ok(task?.abort_handle())
     };
     let workers = (0..workers).map(work).collect::<Result<_>>()?;
-    Ok(Batch { results, order, early: BTreeMap::new(), next: 0, workers: Stopper(workers) })
+    Ok(Batch { results, order, pending, early: BTreeMap::new(), next: 0, workers: Stopper(workers) })
 }
 
 impl Batch {
@@ -80,27 +83,44 @@ impl Batch {
         self.workers.clone()
     }
 
+    /// Wait until the calls that a [`Stopper`] cancelled have let go of their buffers; drops the results.
+    pub async fn ended(&mut self) {
+        while self.results.recv().await.is_some() {}
+    }
+
     /// Wait until there is a result, and take all that are there, at most `most`. Empty at the end.
     pub async fn take(&mut self, most: usize) -> Vec<(usize, Result<Reply>)> {
         let mut taken = Vec::new();
         self.take_early(&mut taken, most);
         while taken.is_empty() {
-            let Some((index, result)) = self.results.recv().await else {
-                break;
-            };
-            self.sort_in(index, result, &mut taken);
+            match self.results.recv().await {
+                Some((index, result)) => self.sort_in(index, result, &mut taken),
+                None if self.pending.is_empty() => break,
+                None => self.give_up_pending(),
+            }
             self.take_early(&mut taken, most);
         }
         while taken.len() < most
             && let Ok((index, result)) = self.results.try_recv()
         {
             self.sort_in(index, result, &mut taken);
-            self.take_early(&mut taken, most);
         }
+        self.take_early(&mut taken, most);
         taken
     }
 
+    /// No more results come: what was cancelled gets one that says so.
+    fn give_up_pending(&mut self) {
+        for index in std::mem::take(&mut self.pending) {
+            self.early.insert(
+                index,
+                Err(Error::new(ErrorKind::Cancelled, "the batch was cancelled before this call was done")),
+            );
+        }
+    }
+
     fn sort_in(&mut self, index: usize, result: Result<Reply>, taken: &mut Vec<(usize, Result<Reply>)>) {
+        self.pending.remove(&index);
         match self.order {
             Order::Completion => taken.push((index, result)),
             Order::Input => {
@@ -109,11 +129,13 @@ impl Batch {
         }
     }
 
+    /// Take the results whose turn has come.
     fn take_early(&mut self, taken: &mut Vec<(usize, Result<Reply>)>, most: usize) {
         while taken.len() < most
-            && let Some(result) = self.early.remove(&self.next)
+            && let Some(first) = self.early.first_entry()
+            && (self.order == Order::Completion || *first.key() == self.next)
         {
-            taken.push((self.next, result));
+            taken.push(first.remove_entry());
             self.next += 1;
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, USER_AGENT};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Version};
 use mcpgateway_shm::PerProcess;
 
@@ -310,7 +310,15 @@ fn check_head(headers: &HeaderMap, announced: Option<u64>, limits: &Limits) -> R
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     within_limit("max_header_bytes", limits.max_header_bytes as u64, bytes as u64)?;
     within_limit("max_headers", limits.max_headers as u64, headers.len() as u64)?;
-    within_limit("max_response_bytes", limits.max_response_bytes, announced.unwrap_or(0))
+    within_limit("max_response_bytes", limits.max_response_bytes, announced.unwrap_or(0))?;
+    if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
+        // One of them lies: such a reply may have been smuggled in (RFC 9112, section 6.3).
+        let subject = "the reply has both a Content-Length and a Transfer-Encoding";
+        return Err(Error::new(ErrorKind::Protocol, subject)
+            .with_phase(Phase::FirstByte)
+            .with_sent(Sent::Yes));
+    }
+    Ok(())
 }
 
 /// The headers of every request: the caller's, and ours where the caller has none.

@@ -135,21 +135,21 @@ pub(super) fn coding_of(headers: &http::HeaderMap, asked_for: &[Coding]) -> Resu
 /// Fail if `decoded` bytes are too many, or too many for the bytes on the wire.
 fn check_decoded(decoded: u64, progress: &Progress, limits: &Limits) -> Result<()> {
     within_limit("max_response_bytes", limits.max_response_bytes, decoded)?;
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_sign_loss,
-        clippy::cast_possible_truncation,
-        reason = "a bound"
-    )]
-    let allowed = (progress.received() as f64 * limits.max_decoded_ratio) as u64;
-    if decoded <= allowed.saturating_add(FREE_OF_RATIO) {
+    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+    let ratio = decoded.saturating_sub(FREE_OF_RATIO) as f64 / progress.received().max(1) as f64;
+    if ratio <= limits.max_decoded_ratio {
         return Ok(());
     }
     let subject = format!(
         "the reply decodes to more than max_decoded_ratio ({}) times its size",
         limits.max_decoded_ratio
     );
-    let kind = ErrorKind::LimitExceeded { name: "max_decoded_ratio", limit: allowed, got: decoded };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people to read")]
+    let kind = ErrorKind::LimitExceeded {
+        name: "max_decoded_ratio",
+        limit: limits.max_decoded_ratio as u64,
+        got: ratio as u64,
+    };
     Err(Error::new(kind, subject).with_phase(Phase::Receive).with_sent(Sent::Yes))
 }
 

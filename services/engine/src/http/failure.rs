@@ -54,7 +54,7 @@ pub(super) fn classify(
 fn classify_connect(error: reqwest::Error, timeouts: &Timeouts) -> Error {
     if error.is_timeout() {
         let after = timeouts.connect.unwrap_or(timeouts.total);
-        let subject = format!("the connect timeout of {after:?} passed while connecting");
+        let subject = format!("the connect timeout of {} s passed while connecting", after.as_secs_f64());
         return Error::new(ErrorKind::Timeout { name: "connect", after }, subject).with_phase(Phase::Connect);
     }
     let (kind, phase, subject) = if find_cause::<rustls::Error>(&error).is_some() {

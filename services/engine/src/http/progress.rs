@@ -144,7 +144,10 @@ impl Progress {
             if next.at <= Instant::now() {
                 return next.into_error(self);
             }
-            tokio::time::sleep_until(next.at).await;
+            // A stage that begins meanwhile has a clock of its own, which cannot end before this.
+            let soonest =
+                timeouts.first_byte.into_iter().chain(timeouts.idle).min().unwrap_or(timeouts.total);
+            tokio::time::sleep_until(next.at.min(Instant::now() + soonest)).await;
         }
     }
 
@@ -194,7 +197,8 @@ impl NextTimeout {
             Phase::FirstByte => "waiting for the head of the reply",
             _ => "waiting for the rest of the reply",
         };
-        let subject = format!("the {} timeout of {:?} passed while {waiting_for}", self.name, self.after);
+        let seconds = self.after.as_secs_f64();
+        let subject = format!("the {} timeout of {seconds} s passed while {waiting_for}", self.name);
         Error::new(ErrorKind::Timeout { name: self.name, after: self.after }, subject)
             .with_phase(phase)
             .with_sent(progress.sent_so_far())

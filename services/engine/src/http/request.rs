@@ -107,6 +107,22 @@ impl Request {
         })
     }
 
+    /// A request like this one, with neither its body nor its destination.
+    #[must_use]
+    pub fn like(&self) -> Self {
+        Self {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            body: Body::Empty,
+            mutation: self.mutation,
+            timeouts: self.timeouts,
+            limits: self.limits,
+            destination: Destination::Memory,
+            progress: Arc::default(),
+        }
+    }
+
     /// The same request with one more header.
     ///
     /// # Errors
@@ -198,15 +214,17 @@ fn parse_url(text: &str) -> Result<Url> {
     if text.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(Error::invalid_request("the URL has a control character: percent-encode it"));
     }
-    let url = Url::parse(text.trim_ascii()).map_err(|cause| {
-        Error::invalid_request("the URL must be absolute, as in https://agent.example/path")
-            .with_source(cause)
-    })?;
-    if !matches!(url.scheme(), "http" | "https") {
-        let subject = format!("the URL has the scheme {:?}: pass http or https", url.scheme());
-        return Err(Error::invalid_request(subject));
+    let url = Url::parse(text.trim_ascii()).map_err(|cause| not_absolute().with_source(cause))?;
+    // The parser would take the first part of the path for the host (`http:///path`).
+    let has_host = text.split_once("//").is_some_and(|(_, rest)| !rest.starts_with(['/', '\\', '?', '#']));
+    if !has_host || !matches!(url.scheme(), "http" | "https") {
+        return Err(not_absolute());
     }
     Ok(url)
+}
+
+fn not_absolute() -> Error {
+    Error::invalid_request("the URL must be absolute: begin it with http:// or https:// and a host")
 }
 
 /// Check a list of headers, keeping repeated names and their order.

@@ -61,9 +61,7 @@ impl Payload {
     pub fn join(parts: impl IntoIterator<Item = Self>) -> Self {
         crate::fault::point("payload::join");
         let mut parts = parts.into_iter().filter(|part| !part.is_empty());
-        let Some(first) = parts.next() else {
-            return Self::from(Bytes::new());
-        };
+        let Some(first) = parts.next() else { return Self::empty() };
         parts.fold(first, |mut joined, part| {
             joined.len = joined.len.checked_add(part.len).expect("bodies are shorter than 16 EiB");
             joined.segments.extend(part.segments);
