@@ -244,8 +244,9 @@ impl Janitor {
 /// left over, and whole huge pages from 2 MiB on.
 fn size_class(len: usize) -> io::Result<usize> {
     let len = len.max(SMALLEST);
-    let step = (len.next_power_of_two() / 8).max(if len >= HUGE_PAGE { HUGE_PAGE } else { SMALLEST / 4 });
-    len.checked_next_multiple_of(step)
+    let least_step = if len >= HUGE_PAGE { HUGE_PAGE } else { SMALLEST / 4 };
+    len.checked_next_power_of_two()
+        .and_then(|power| len.checked_next_multiple_of((power / 8).max(least_step)))
         .filter(|capacity| isize::try_from(*capacity).is_ok())
         .ok_or_else(|| io::Error::new(io::ErrorKind::OutOfMemory, "the region would be larger than memory"))
 }

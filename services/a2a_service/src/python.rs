@@ -9,7 +9,6 @@ use mcpgateway_bridge::{
     IntoPyResult, NativeClient, Pending, PyBody, PyResponse, RequestOptions, awaitable, guard, shared_client,
     to_py_err,
 };
-use mcpgateway_engine::http::{Request, parse_headers};
 use mcpgateway_engine::{Client, Error, ErrorKind, Result};
 use mcpgateway_shm::generation;
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -36,11 +35,11 @@ fn invoke_agent<'py>(
     body: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<String> {
     guard(py, || {
-        let headers = headers_from_json(headers_json).into_py_result(py)?;
         let client = shared_client(py)?;
         let body = body.map(|body| PyBody::from_python(body, &client.options().policy)).transpose()?;
         let body = body.map(PyBody::into_body).unwrap_or_default();
-        let request = Request::new(method, url).into_py_result(py)?.headers(headers).body(body);
+        let request =
+            core::request_with_json_headers(method, url, headers_json).into_py_result(py)?.body(body);
         let reply =
             Pending::start(py, async move { core::invoke_agent(&client, request).await })?.wait(py)?;
         let text = py.detach(|| core::json_reply(&reply));
@@ -69,17 +68,6 @@ fn invoke_agent_async<'py>(
 
 fn given_or_shared(py: Python<'_>, client: Option<&Bound<'_, NativeClient>>) -> PyResult<Client> {
     client.map_or_else(|| shared_client(py), |client| Ok(client.get().client().clone()))
-}
-
-fn headers_from_json(text: &str) -> Result<mcpgateway_engine::http::HeaderMap> {
-    let headers: std::collections::BTreeMap<String, String> =
-        serde_json::from_str(text).map_err(|cause| {
-            Error::invalid_request(
-                "headers_json is no JSON object of strings: pass json.dumps({\"name\": \"value\"})",
-            )
-            .with_source(cause)
-        })?;
-    parse_headers(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())))
 }
 
 /// Begin to invoke an agent with each of `bodies`.

@@ -3,5 +3,5 @@
 mod invoke;
 mod many;
 
-pub use invoke::{Reply, Request, invoke_agent, json_reply};
+pub use invoke::{Reply, Request, invoke_agent, json_reply, request_with_json_headers};
 pub use many::{Batch, Order, Stopper, invoke_many};

@@ -129,15 +129,26 @@ impl ServerThread {
     /// What the system says when there is no port, thread or runtime to be had.
     pub fn start() -> io::Result<ServerThread> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let server = runtime.block_on(Server::bind((Ipv4Addr::LOCALHOST, 0).into()))?;
-        let url = server.url();
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("loopback-server".into()).spawn(move || {
-            runtime.block_on(server.run(async {
-                // An error means that the sender is gone: a reason to stop as well.
-                stopped.await.ok();
-            }));
-        })?;
+        let (bound, url) = std::sync::mpsc::channel();
+        // All of it on the new thread: the caller's may belong to a runtime, which cannot block.
+        let serve = async move {
+            let server = match Server::bind((Ipv4Addr::LOCALHOST, 0).into()).await {
+                Ok(server) => server,
+                Err(error) => return bound.send(Err(error)).unwrap_or(()),
+            };
+            bound.send(Ok(server.url())).unwrap_or(());
+            server
+                .run(async {
+                    // An error means that the sender is gone: a reason to stop as well.
+                    stopped.await.ok();
+                })
+                .await;
+        };
+        let thread = std::thread::Builder::new()
+            .name("loopback-server".into())
+            .spawn(move || runtime.block_on(serve))?;
+        let url = url.recv().map_err(io::Error::other)??;
         Ok(ServerThread { url, stop: Some(stop), thread: Some(thread) })
     }
 
