@@ -6,17 +6,16 @@ Both are thin: options are named here and read by the native module, which does 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
-from typing import Literal, Self, TypedDict, TypeGuard, TypeVar, Unpack
+from typing import Any, Literal, Self, TypedDict, TypeGuard, Unpack
 
 from mcpgateway_rust import _native
 from mcpgateway_rust._native import Payload, Progress, Response, StreamingResponse, TransferPolicy
 from mcpgateway_rust._types import Body, Buffer, FilePath, Headers, HeadersLike, Limits, Mutation, Retry, Timeouts
-from mcpgateway_rust.exceptions import Cancelled
+from mcpgateway_rust.exceptions import Cancelled, GatewayError
 
-T = TypeVar("T")
 Parts = Iterable[Buffer] | AsyncIterable[Buffer]
 
 
@@ -108,6 +107,31 @@ async def _pump(parts: Parts, writer: _native.BodyWriter) -> None:
         return
     finally:
         writer.abandon()
+
+
+@asynccontextmanager
+async def _sending(body: Body) -> AsyncIterator[Any]:
+    """What to hand to the native module for `body`; parts are sent until the block ends.
+
+    What the source of the parts raises is raised here: it says more than that the request failed.
+    """
+    if not _is_streamed(body):
+        yield body
+        return
+    writer, streamed = _native.body_stream()
+    pump = asyncio.ensure_future(_pump(body, writer))
+    try:
+        yield streamed
+    except GatewayError:
+        if pump.done():
+            pump.result()
+        raise
+    else:
+        if pump.done():
+            pump.result()
+    finally:
+        pump.cancel()
+        await asyncio.gather(pump, return_exceptions=True)
 
 
 def _pump_blocking(parts: Iterable[Buffer], writer: _native.BodyWriter) -> None:
@@ -227,26 +251,20 @@ class AsyncClient:
             LimitExceeded: The reply is larger than `limits` allow.
             GatewayError: Anything else; see `mcpgateway_rust.exceptions`.
         """
-        if not _is_streamed(body):
-            return await self._native.request(method, url, body=body, **options)
-        writer, streamed = _native.body_stream()
-        return await _await_with_pump(self._native.request(method, url, body=streamed, **options), body, writer)
+        async with _sending(body) as sent:
+            return await self._native.request(method, url, body=sent, **options)
 
     @asynccontextmanager
     async def stream(
         self, method: str, url: str, *, body: Body = None, **options: Unpack[RequestOptions]
     ) -> AsyncIterator[AsyncStream]:
         """As `request`, but the body of the reply is read as it arrives."""
-        if not _is_streamed(body):
-            native = await self._native.stream(method, url, body=body, **options)
-        else:
-            writer, streamed = _native.body_stream()
-            native = await _await_with_pump(self._native.stream(method, url, body=streamed, **options), body, writer)
-        reply = AsyncStream(native)
-        try:
-            yield reply
-        finally:
-            await reply.aclose()
+        async with _sending(body) as sent:
+            reply = AsyncStream(await self._native.stream(method, url, body=sent, **options))
+            try:
+                yield reply
+            finally:
+                await reply.aclose()
 
     async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
         """GET `url`; see `request`."""
@@ -287,20 +305,6 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-async def _await_with_pump(call: Awaitable[T], parts: Parts, writer: _native.BodyWriter) -> T:
-    """Await `call` while the parts of its body are sent; what their source raises is raised here."""
-    pump = asyncio.ensure_future(_pump(parts, writer))
-    try:
-        return await call
-    except Cancelled:
-        # The source failed, if there is such a failure: it says more.
-        await pump
-        raise
-    finally:
-        pump.cancel()
-        await asyncio.gather(pump, return_exceptions=True)
 
 
 class Client:

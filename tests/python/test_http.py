@@ -32,7 +32,6 @@ from mcpgateway_rust.exceptions import (
     TlsError,
     UnsupportedBuffer,
 )
-from support.waiting import wait_until
 from support.hostile import (
     Close,
     Connection,
@@ -60,6 +59,7 @@ from support.hostile import (
 from support.native_server import NativeServer
 from support.process import run_python
 from support.source import source_array, source_bytes
+from support.waiting import wait_until
 
 MIB = 1 << 20
 SHORT = Timeouts(connect=5, first_byte=5, idle=5, total=5)
@@ -375,7 +375,7 @@ def test_a_flood_of_headers_is_refused(name: str, blocking: Client) -> None:
 
 
 def test_a_flood_of_trailers_is_refused(blocking: Client) -> None:
-    flood = [ReadRequest(), Send(CHUNKED_HEAD + b"0\r\n"), SendForever(b"x-name: value\r\n" * 100)]
+    flood: Scenario = [ReadRequest(), Send(CHUNKED_HEAD + b"0\r\n"), SendForever(b"x-name: value\r\n" * 100)]
     assert isinstance(error_of(flood, blocking), ProtocolError)
 
 

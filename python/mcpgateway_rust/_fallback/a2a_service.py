@@ -189,14 +189,14 @@ def _parse_url(url: str) -> SplitResult:
 
 def _parse_headers(headers_json: str) -> dict[str, bytes]:
     try:
-        headers = strict_json.decode(headers_json)
+        headers = strict_json.parse(headers_json)
     except ValueError as cause:
         raise InvalidRequest(f"headers_json is no JSON ({cause})", sent="no") from cause
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise InvalidRequest('headers_json is no JSON object of strings: pass json.dumps({"name": "value"})', sent="no")
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
-            raise InvalidRequest(f"{name!r} is no header name: use letters, digits and hyphens", sent="no")
+            raise InvalidRequest("a header name has other characters than letters, digits and hyphens", sent="no")
         if name.lower() in _SET_BY_THE_CONNECTION:
             raise InvalidRequest(f"the header {name!r} is set by the connection itself: leave it out", sent="no")
         if any((ord(character) < 32 and character != "\t") or ord(character) == 127 for character in value):

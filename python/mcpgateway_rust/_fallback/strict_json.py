@@ -1,14 +1,14 @@
 """Python's `json`, held to RFC 8259 as the native parser is.
 
-Beyond the grammar, both refuse lone surrogates, a byte order mark, numbers that no double can hold (`1e400`),
-and nesting beyond `MAX_DEPTH`.
+Beyond the grammar, both refuse lone surrogates, a byte order mark, and nesting beyond `MAX_DEPTH`. Numbers of any
+size are JSON; what cannot be made of one is said where it is made.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from itertools import accumulate
 from math import isinf
 from typing import Any, NoReturn, TypeAlias
@@ -22,50 +22,67 @@ _NO_STRUCTURE = bytes(byte for byte in range(256) if byte not in _STRUCTURE)
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # All escapes but those of half a surrogate pair.
-_WHOLE_ESCAPE = re.compile(
-    r"\\(?:[^u]|u(?![dD][89a-fA-F]).{4}|u[dD][89abAB].{2}\\u[dD][c-fC-F].{2})",
-)
+_WHOLE_ESCAPE = re.compile(r"\\(?:[^u]|u(?![dD][89a-fA-F]).{4}|u[dD][89abAB].{2}\\u[dD][c-fC-F].{2})")
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
 
 # Gives where an inner value begins, is sent that value and its end (None at the start), and returns its own.
 Partial: TypeAlias = Generator[int, Any, tuple[Any, int]]
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if isinf(number):
+        raise ValueError("a number larger than a double holds")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_MAKE_NUMBERS = json.JSONDecoder(parse_float=_finite, parse_constant=_refuse_constant)
+_SKIP_NUMBERS = json.JSONDecoder(parse_int=len, parse_float=len, parse_constant=_refuse_constant)
+
+
 def parse_reply(text: str | bytes) -> Any:
     """The Python objects of a reply.
 
     Raises:
-        InvalidReply: It is not JSON, or an integer has more digits than `sys.set_int_max_str_digits` allows.
+        InvalidReply: It is not JSON, or has a number that no float holds (`1e400` is not Infinity), or an integer
+            of more digits than `sys.set_int_max_str_digits` allows.
     """
-    return _of_reply(text, int)
+    return _of_reply(text, _MAKE_NUMBERS)
 
 
 def check_reply(text: str | bytes) -> None:
-    """Check that a reply is JSON, without making its integers, which may be of any length.
+    """Check that a reply is JSON, without making its numbers, which may be of any size.
 
     Raises:
         InvalidReply: It is not.
     """
-    _of_reply(text, len)
+    _of_reply(text, _SKIP_NUMBERS)
 
 
-def _of_reply(text: str | bytes, parse_int: Callable[[str], int]) -> Any:
+def _of_reply(text: str | bytes, decoder: json.JSONDecoder) -> Any:
     try:
-        return decode(text, parse_int)
+        return _decode(text, decoder)
     except ValueError as cause:
         raise InvalidReply(f"the reply is not JSON ({cause})", phase="parse", sent="yes") from cause
 
 
-def decode(text: str | bytes, parse_int: Callable[[str], int] = int) -> Any:
-    """The Python objects of JSON text; `parse_int` makes the integers.
+def parse(text: str) -> Any:
+    """As `parse_reply`, for text that is no reply.
 
     Raises:
-        ValueError: It is not JSON.
+        ValueError: As for `parse_reply`.
     """
+    return _decode(text, _MAKE_NUMBERS)
+
+
+def _decode(text: str | bytes, decoder: json.JSONDecoder) -> Any:
     decoded, encoded = (text, text.encode()) if isinstance(text, str) else (text.decode(), text)
     if _depth(encoded) > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
-    decoder = json.JSONDecoder(parse_int=parse_int, parse_float=_finite, parse_constant=_refuse_constant)
     try:
         value = decoder.decode(decoded)
     except RecursionError:
@@ -82,17 +99,6 @@ def _depth(text: bytes) -> int:
     quotes_and_brackets = unescaped.translate(None, _NO_STRUCTURE).replace(b'""', b"")
     brackets = b"".join(quotes_and_brackets.split(b'"')[::2])
     return max(accumulate(_STEPS[bracket] for bracket in brackets), default=0)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if isinf(number):
-        raise ValueError("a number larger than a double holds")
-    return number
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _decode_deep(text: str, decoder: json.JSONDecoder) -> Any:

@@ -49,8 +49,10 @@ pub fn awaitable<'py, T: Send + 'static>(
     let event_loop = EventLoop::running(py)?;
     let handle = new_future(py, &event_loop)?;
     let waiting = handle.clone().unbind();
+    // Boxed here, so that the kilobytes of its state are moved once.
+    let future = CatchPanic(Box::pin(future));
     let task = runtime::spawn(async move {
-        let result = CatchPanic(Box::pin(future)).await;
+        let result = future.await;
         let resolve =
             Box::new(move |py: Python<'_>| result.into_py_result(py).and_then(|value| convert(py, value)));
         event_loop.complete(Completion { waiting, resolve });
@@ -214,8 +216,9 @@ impl<T: Send + 'static> Pending<T> {
     /// `QuotaExceeded` when the system gives this process no more threads.
     pub fn start(py: Python<'_>, future: impl Future<Output = Result<T>> + Send + 'static) -> PyResult<Self> {
         let (sender, result) = channel();
+        let future = CatchPanic(Box::pin(future));
         let task = runtime::spawn(async move {
-            let result = CatchPanic(Box::pin(future)).await;
+            let result = future.await;
             // Nobody waits any more: then nobody misses it.
             let _ = sender.send(result);
         });

@@ -5,24 +5,32 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mcpgateway_shm::PerProcess;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, ErrorKind, Result};
 
 static RUNTIME: PerProcess<Running> = PerProcess::new();
 
-/// I/O threads. One large stream gains nothing from a second thread, and on few cores a second one
-/// takes time from the caller: `benches/results/` has both.
-const WORKERS: usize = 1;
+/// What is left to be done when the runtime ends may take this long.
+const GRACE: Duration = Duration::from_secs(2);
 
+/// One thread does all I/O. One large stream gains nothing from a second thread, small requests lose by
+/// handing work between two (`benches/results/`), and what takes long runs on threads of its own.
 struct Running {
     handle: Handle,
     /// Taken by [`shutdown`].
-    runtime: Mutex<Option<Runtime>>,
+    thread: Mutex<Option<IoThread>>,
 }
 
-/// Run `future` on the I/O threads. A forked child gets a runtime of its own on its first call.
+struct IoThread {
+    /// Dropped, it ends the thread.
+    stop: oneshot::Sender<()>,
+    ended: std::sync::mpsc::Receiver<()>,
+}
+
+/// Run `future` on the I/O thread. A forked child gets a runtime of its own on its first call.
 ///
 /// # Errors
 /// [`ErrorKind::QuotaExceeded`] when the system gives this process no more threads.
@@ -39,9 +47,11 @@ where
 /// What is spawned afterwards is cancelled at once.
 pub fn shutdown(patience: Duration) {
     let Some(running) = RUNTIME.get() else { return };
-    let runtime = running.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(runtime) = runtime {
-        runtime.shutdown_timeout(patience);
+    let thread = running.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(IoThread { stop, ended }) = thread {
+        drop(stop);
+        // Late or not: the caller goes on.
+        let _ = ended.recv_timeout(patience);
     }
 }
 
@@ -55,14 +65,19 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 }
 
 fn start() -> Result<Running> {
-    let no_threads =
-        |cause| Error::new(ErrorKind::QuotaExceeded, "starting the I/O threads").with_source(cause);
-    let mut builder = Builder::new_multi_thread();
-    let runtime = builder
-        .worker_threads(WORKERS)
-        .thread_name("mcpgateway-io")
-        .enable_all()
-        .build()
-        .map_err(no_threads)?;
-    Ok(Running { handle: runtime.handle().clone(), runtime: Mutex::new(Some(runtime)) })
+    let no_thread =
+        |cause| Error::new(ErrorKind::QuotaExceeded, "starting the I/O thread").with_source(cause);
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
+    let handle = runtime.handle().clone();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (ending, ended) = std::sync::mpsc::channel();
+    let run = move || {
+        // An error means that the sender is gone: that is the signal.
+        let _ = runtime.block_on(stopped);
+        runtime.shutdown_timeout(GRACE);
+        // Nobody waits any more: then nobody misses it.
+        let _ = ending.send(());
+    };
+    std::thread::Builder::new().name("mcpgateway-io".into()).spawn(run).map_err(no_thread)?;
+    Ok(Running { handle, thread: Mutex::new(Some(IoThread { stop, ended })) })
 }

@@ -38,9 +38,20 @@ pub(super) struct SentBody {
 impl Attempt {
     /// Make the body, where it has yet to be made, and put the headers of the client beside its own.
     pub(super) async fn prepare(request: Request, defaults: &HeaderMap) -> Result<Self> {
-        let mut headers = request.headers;
-        for name in defaults.keys().filter(|name| !headers.contains_key(*name)).cloned().collect::<Vec<_>>() {
-            headers.extend(defaults.get_all(&name).iter().map(|value| (name.clone(), value.clone())));
+        let mut headers = defaults.clone();
+        let mut last = None;
+        for (name, value) in request.headers {
+            match name {
+                // The first value of a name takes the place of the client's.
+                Some(name) => {
+                    headers.insert(&name, value);
+                    last = Some(name);
+                }
+                None => {
+                    let name = last.as_ref().expect("a repeated name comes after its first value");
+                    headers.append(name, value);
+                }
+            }
         }
         let body = prepare_body(request.body, request.mutation).await?;
         let checksum = (request.mutation == Mutation::Detect).then(Arc::default);
@@ -65,7 +76,7 @@ impl Attempt {
     /// byte has left.
     pub(super) fn to_http(&mut self, progress: &Arc<Progress>, keep: bool) -> (reqwest::Request, Upload) {
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = if keep { self.headers.clone() } else { std::mem::take(&mut self.headers) };
         let (body, upload) = match self.body_to_send(keep) {
             Body::Payload(payload) => {
                 progress.begin(Some(payload.len()));
