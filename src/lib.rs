@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use mcpgateway_bridge::{
-        BodyStream, BodyWriter, NativeClient, PendingResponse, PendingStream, PyPayload, PyProgress,
-        PyResponse, PyStreamingResponse, PyTransfer, PyTransferPolicy, body_stream, exports_live,
+        BodyStream, BodyWriter, Delivery, NativeClient, PendingResponse, PendingStream, PyPayload,
+        PyProgress, PyResponse, PyStreamingResponse, PyTransfer, PyTransferPolicy, body_stream, exports_live,
         fail_points, pool_stats,
     };
 

@@ -6,7 +6,7 @@ Both are thin: options are named here and read by the native module, which does 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, TypeGuard, Unpack
@@ -17,6 +17,7 @@ from mcpgateway_rust._types import Body, Buffer, FilePath, Headers, HeadersLike,
 from mcpgateway_rust.exceptions import Cancelled, GatewayError
 
 Parts = Iterable[Buffer] | AsyncIterable[Buffer]
+Call = Coroutine[Any, Any, Response]
 
 
 class ClientOptions(TypedDict, total=False):
@@ -251,8 +252,10 @@ class AsyncClient:
             LimitExceeded: The reply is larger than `limits` allow.
             GatewayError: Anything else; see `mcpgateway_rust.exceptions`.
         """
+        if not _is_streamed(body):
+            return (await self._native.request(method, url, body=body, **options)).take()
         async with _sending(body) as sent:
-            return await self._native.request(method, url, body=sent, **options)
+            return (await self._native.request(method, url, body=sent, **options)).take()
 
     @asynccontextmanager
     async def stream(
@@ -266,33 +269,33 @@ class AsyncClient:
             finally:
                 await reply.aclose()
 
-    async def get(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> Call:
         """GET `url`; see `request`."""
-        return await self.request("GET", url, **options)
+        return self.request("GET", url, **options)
 
-    async def head(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+    def head(self, url: str, **options: Unpack[RequestOptions]) -> Call:
         """HEAD `url`; see `request`."""
-        return await self.request("HEAD", url, **options)
+        return self.request("HEAD", url, **options)
 
-    async def options(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+    def options(self, url: str, **options: Unpack[RequestOptions]) -> Call:
         """OPTIONS `url`; see `request`."""
-        return await self.request("OPTIONS", url, **options)
+        return self.request("OPTIONS", url, **options)
 
-    async def delete(self, url: str, **options: Unpack[RequestOptions]) -> Response:
+    def delete(self, url: str, **options: Unpack[RequestOptions]) -> Call:
         """DELETE `url`; see `request`."""
-        return await self.request("DELETE", url, **options)
+        return self.request("DELETE", url, **options)
 
-    async def post(self, url: str, body: Body = None, **options: Unpack[RequestOptions]) -> Response:
+    def post(self, url: str, body: Body = None, **options: Unpack[RequestOptions]) -> Call:
         """POST `body` to `url`; see `request`."""
-        return await self.request("POST", url, body=body, **options)
+        return self.request("POST", url, body=body, **options)
 
-    async def put(self, url: str, body: Body = None, **options: Unpack[RequestOptions]) -> Response:
+    def put(self, url: str, body: Body = None, **options: Unpack[RequestOptions]) -> Call:
         """PUT `body` to `url`; see `request`."""
-        return await self.request("PUT", url, body=body, **options)
+        return self.request("PUT", url, body=body, **options)
 
-    async def patch(self, url: str, body: Body = None, **options: Unpack[RequestOptions]) -> Response:
+    def patch(self, url: str, body: Body = None, **options: Unpack[RequestOptions]) -> Call:
         """PATCH `url` with `body`; see `request`."""
-        return await self.request("PATCH", url, body=body, **options)
+        return self.request("PATCH", url, body=body, **options)
 
     async def aclose(self) -> None:
         """Refuse further calls; those under way go on."""

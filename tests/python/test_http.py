@@ -1197,7 +1197,7 @@ async def test_a_buffer_being_received_into_cannot_be_resized_and_is_let_go_by_a
         with pytest.raises(asyncio.CancelledError):
             await call
         await asyncio.to_thread(server.wait_for_the_end)
-    assert exports_live() == 0
+    wait_until(lambda: exports_live() == 0, what="exports_live() == 0")
     buffer.extend(b"mine again")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self, Unpack
 from mcpgateway_rust import _native
 from mcpgateway_rust._native import Response, invoke_agent
 from mcpgateway_rust._types import Body, Buffer
-from mcpgateway_rust.client import AsyncClient, Client, ClientOptions, RequestOptions
+from mcpgateway_rust.client import AsyncClient, Call, Client, ClientOptions, RequestOptions
 from mcpgateway_rust.exceptions import GatewayError
 
 __all__ = ["A2AClient", "AsyncA2AClient", "Batch", "invoke_agent", "invoke_agent_async", "invoke_many"]
@@ -31,7 +31,7 @@ async def invoke_agent_async(
         GatewayTimeout: See `.timeout`, `.phase` and `.sent`.
         GatewayError: Anything else; see `mcpgateway_rust.exceptions`.
     """
-    return await _native.invoke_agent_async(None, method, url, body=body, **options)
+    return (await _native.invoke_agent_async(None, method, url, body=body, **options)).take()
 
 
 def invoke_many(
@@ -101,9 +101,9 @@ class AsyncA2AClient:
         self.url = url
         self._client = AsyncClient(**options)
 
-    async def invoke(self, body: Body = None, *, method: str = "POST", **options: Unpack[RequestOptions]) -> Response:
+    def invoke(self, body: Body = None, *, method: str = "POST", **options: Unpack[RequestOptions]) -> Call:
         """Send `body` to the agent and await its reply; see `AsyncClient.request`."""
-        return await self._client.request(method, self.url, body=body, **options)
+        return self._client.request(method, self.url, body=body, **options)
 
     def invoke_many(
         self,

@@ -62,7 +62,7 @@ fn invoke_agent_async<'py>(
         let client = given_or_shared(py, client)?;
         let request =
             RequestOptions::from_python(options, &client.options().policy)?.into_request(py, method, url)?;
-        awaitable(py, async move { core::invoke_agent(&client, request).await }, PyResponse::convert)
+        awaitable(py, async move { core::invoke_agent(&client, request).await }, PyResponse::deliver)
     })
 }
 

@@ -319,8 +319,10 @@ fn array_as_bytes<'py>(object: &Bound<'py, PyAny>) -> Option<PyResult<Bound<'py,
     if array.dtype().has_object() {
         return None;
     }
-    // A flat view without a copy where the array is contiguous; numpy gathers it where it is not.
-    Some(array.call_method1("reshape", (-1,)).and_then(|flat| flat.call_method1("view", ("u1",))))
+    // The array itself where it is contiguous, and a copy in order where it is not.
+    let contiguous =
+        object.py().import("numpy").and_then(|numpy| numpy.call_method1("ascontiguousarray", (array,)));
+    Some(contiguous.and_then(|array| array.call_method1("view", ("u1",))))
 }
 
 fn by_policy(py: Python<'_>, mut held: Held, policy: &TransferPolicy) -> Payload {

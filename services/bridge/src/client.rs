@@ -59,7 +59,7 @@ impl NativeClient {
         guard(py, || {
             let request = self.read_options(options)?.into_request(py, method, url)?;
             let client = self.0.clone();
-            awaitable(py, async move { client.send(request).await }, PyResponse::convert)
+            awaitable(py, async move { client.send(request).await }, PyResponse::deliver)
         })
     }
 

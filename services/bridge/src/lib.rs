@@ -21,4 +21,4 @@ pub use interpreter::{guard, prepare_interpreter};
 pub use memory::{exports_live, fail_points, pool_stats};
 pub use payload::{PyPayload, PyTransfer, PyTransferPolicy};
 pub use request::{BodyStream, BodyWriter, PyProgress, RequestOptions, body_stream};
-pub use response::{PyResponse, PyStreamingResponse};
+pub use response::{Delivery, PyResponse, PyStreamingResponse};

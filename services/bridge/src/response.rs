@@ -33,6 +33,15 @@ impl PyResponse {
         Ok(Py::new(py, Self { response, body, headers: PyOnceLock::new() })?.into_any())
     }
 
+    /// As [`convert`](Self::convert), for who awaits it.
+    ///
+    /// # Errors
+    /// `MemoryError` when there is no memory for it.
+    pub fn deliver(py: Python<'_>, response: Response) -> PyResult<Py<PyAny>> {
+        let response = Self::convert(py, response)?;
+        Ok(Py::new(py, Delivery(std::sync::Mutex::new(Some(response))))?.into_any())
+    }
+
     /// Raise `HTTPStatusError` unless the status of `response` is one of success.
     ///
     /// # Errors
@@ -121,6 +130,21 @@ impl PyResponse {
 
     fn __repr__(&self) -> String {
         format!("<Response {} {}, {} bytes>", self.response.status, self.response.url, self.response.received)
+    }
+}
+
+/// A reply on its way to who awaits it, to be taken out once.
+///
+/// asyncio keeps the result of a future until the step that awaited it ends. A reply that is dropped in
+/// that step must not be kept with it: its region is what the next reply is received into.
+#[pyclass(module = "mcpgateway_rust._native", frozen)]
+pub struct Delivery(std::sync::Mutex<Option<Py<PyAny>>>);
+
+#[pymethods]
+impl Delivery {
+    /// The reply; None when it was taken before.
+    fn take(&self) -> Option<Py<PyAny>> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 }
 

@@ -202,6 +202,8 @@ impl Client {
         let keep = may_retry || self.options().follow_redirects;
         let (request, upload) = attempt.to_http(&call.progress, keep);
         let http = self.shared.http.get_or_try_init(|| connect::build(self.options()))?;
+        // Let the I/O driver look first, so that a connection which its peer has closed by now is not used.
+        tokio::task::yield_now().await;
         match http.execute(request).await {
             Ok(response) => Ok((response.into(), upload)),
             Err(cause) => Err(classify(cause, &call.progress, &call.timeouts, &call.limits)),

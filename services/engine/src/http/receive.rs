@@ -135,7 +135,9 @@ impl FileCollector {
                 target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             tempfile::Builder::new().prefix(".mcpgateway-").tempfile_in(directory)
         });
-        let (file, temporary) = made.await?.map_err(|cause| unwritable(&path, cause))?.into_parts();
+        // Without its text, which names the temporary file.
+        let made = made.await?.map_err(|cause| unwritable(&path, cause.kind().into()))?;
+        let (file, temporary) = made.into_parts();
         let mut file = tokio::fs::File::from_std(file);
         file.set_max_buf_size(FILE_BUFFER);
         Ok(Self { path, temporary, file, written: 0 })
