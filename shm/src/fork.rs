@@ -57,12 +57,12 @@ impl<T> PerProcess<T> {
         if let Some(value) = self.current(seen) {
             return Ok(value);
         }
-        let made = Box::into_raw(Box::new(Tagged { generation: generation(), value: make()? }));
-        let stored = match self.slot.compare_exchange(seen, made, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => made,
+        let ours = Box::into_raw(Box::new(Tagged { generation: generation(), value: make()? }));
+        let stored = match self.slot.compare_exchange(seen, ours, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => ours,
             Err(winner) => {
-                // SAFETY: `made` came from `Box::into_raw` above and was never published.
-                drop(unsafe { Box::from_raw(made) });
+                // SAFETY: `ours` came from `Box::into_raw` above and was never published.
+                drop(unsafe { Box::from_raw(ours) });
                 winner
             }
         };
@@ -73,10 +73,8 @@ impl<T> PerProcess<T> {
 
     /// The value of this process, made by `make` if there is none yet.
     pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
-        match self.get_or_try_init(|| Ok::<T, std::convert::Infallible>(make())) {
-            Ok(value) => value,
-            Err(never) => match never {},
-        }
+        let Ok(value) = self.get_or_try_init(|| Ok::<T, std::convert::Infallible>(make()));
+        value
     }
 
     /// The value of this process, if one was made.
@@ -84,6 +82,7 @@ impl<T> PerProcess<T> {
         self.current(self.slot.load(Ordering::Acquire))
     }
 
+    #[expect(clippy::unused_self, reason = "the value is borrowed from the slot")]
     fn current(&self, seen: *mut Tagged<T>) -> Option<&T> {
         // SAFETY: null, or published by `get_or_try_init` and not freed while `self` is borrowed.
         let tagged = unsafe { seen.as_ref() }?;
@@ -151,7 +150,7 @@ mod tests {
         if child == 0 {
             let own = *slot.get_or_init(std::process::id) == std::process::id();
             // SAFETY: ends the child without running the test harness's destructors.
-            unsafe { libc::_exit(if own { 0 } else { 1 }) };
+            unsafe { libc::_exit(i32::from(!own)) };
         }
         let mut status = 0;
         // SAFETY: `child` is a child of this process and `status` outlives the call.

@@ -87,13 +87,12 @@ impl Pool {
     pub fn allocate(&self, len: usize) -> io::Result<RegionMut> {
         let capacity = size_class(len)?;
         let recycled = self.state().take(capacity);
-        let map = match recycled {
-            Some(map) => map,
-            None => {
-                let map = map_fresh(capacity)?;
-                self.state().count_fresh(capacity);
-                map
-            }
+        let map = if let Some(map) = recycled {
+            map
+        } else {
+            let map = map_fresh(capacity)?;
+            self.state().count_fresh(capacity);
+            map
         };
         Ok(RegionMut::new(map, self.clone()))
     }
@@ -306,7 +305,7 @@ mod tests {
         let kept = body(&pool, 1 << 20);
         for _ in 0..100 {
             let mut region = pool.allocate(1 << 20).expect("memory for a test");
-            region.write(&[9; 1 << 20]).expect("memory for a test");
+            region.write(&vec![9; 1 << 20]).expect("memory for a test");
         }
         assert!(kept.iter().all(|byte| *byte == 7));
     }

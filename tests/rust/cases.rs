@@ -76,7 +76,7 @@ async fn the_core_gives_the_answers_of_the_table() {
         let url = case.url.replace("{agent}", server.url()).replace("{closed}", &closed);
         let answer = async {
             let request = request_with_json_headers(&case.method, &url, &case.headers_json)?;
-            let body = case.body_bytes().map(Payload::from).unwrap_or_else(Payload::empty);
+            let body = case.body_bytes().map_or_else(Payload::empty, Payload::from);
             let reply = invoke_agent(&client, request.body(body)).await?;
             Ok::<_, Error>((reply.status, json_reply(&reply)))
         };

@@ -41,11 +41,11 @@ type Convert<T> = fn(Python<'_>, T) -> PyResult<Py<PyAny>>;
 ///
 /// # Errors
 /// `RuntimeError` when no event loop is running on this thread.
-pub fn awaitable<'py, T: Send + 'static>(
-    py: Python<'py>,
+pub fn awaitable<T: Send + 'static>(
+    py: Python<'_>,
     future: impl Future<Output = Result<T>> + Send + 'static,
     convert: Convert<T>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<Bound<'_, PyAny>> {
     let event_loop = EventLoop::running(py)?;
     let handle = new_future(py, &event_loop)?;
     let waiting = handle.clone().unbind();
@@ -106,8 +106,11 @@ struct EventLoop {
 
 struct Completion {
     waiting: Py<PyAny>,
-    resolve: Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>,
+    resolve: Resolve,
 }
+
+/// Makes the Python object of a result that is there.
+type Resolve = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
 impl EventLoop {
     /// The loop that runs on this thread, known to us from now on.
@@ -121,7 +124,7 @@ impl EventLoop {
         if let Some(found) = lock(known).iter().find(|known| known.python.is(&python)) {
             return Ok(Arc::clone(found));
         }
-        let made = Self::watch(py, python)?;
+        let made = Self::watch(py, &python)?;
         // Loops that are closed are asked one by one, without the lock: asking runs Python code.
         let others = lock(known).clone();
         let closed: Vec<_> = others.into_iter().filter(|other| other.is_closed(py)).collect();
@@ -131,7 +134,7 @@ impl EventLoop {
         Ok(made)
     }
 
-    fn watch(py: Python<'_>, python: Bound<'_, PyAny>) -> PyResult<Arc<Self>> {
+    fn watch(py: Python<'_>, python: &Bound<'_, PyAny>) -> PyResult<Arc<Self>> {
         let (waker, woken) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;

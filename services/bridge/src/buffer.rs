@@ -414,7 +414,9 @@ impl Strided {
             // SAFETY: `offset` is that of an element of the view, and `run` bytes from there belong to
             // it: the exporter vouches for shape and strides. `buf` points to the first element, so
             // negative strides stay inside as well.
-            let source = unsafe { std::slice::from_raw_parts(self.held.start.offset(offset), run) };
+            let start = unsafe { self.held.start.offset(offset) };
+            // SAFETY: as above.
+            let source = unsafe { std::slice::from_raw_parts(start, run) };
             target.copy_from_slice(source);
             for dimension in (0..outer).rev() {
                 index[dimension] += 1;

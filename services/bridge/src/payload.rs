@@ -96,6 +96,7 @@ impl PyPayload {
     /// The contents of a file: copied, or with `trusted=True` memory-mapped.
     #[staticmethod]
     #[pyo3(signature = (path, *, trusted = false))]
+    #[expect(clippy::needless_pass_by_value, reason = "an argument from Python is ours")]
     fn open(py: Python<'_>, path: PathBuf, trusted: bool) -> PyResult<Self> {
         guard(py, || {
             let opened =

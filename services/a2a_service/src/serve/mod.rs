@@ -220,7 +220,7 @@ fn allow_post(request: Request<Incoming>) -> Result<Request<Incoming>, Refusal> 
     }
 }
 
-/// Object stores know PUT only, and look at nothing of the reply but its ETag.
+/// Object stores know PUT only, and look at nothing of the reply but its `ETag`.
 fn allow_upload(request: Request<Incoming>) -> Result<Request<Incoming>, Refusal> {
     match *request.method() {
         Method::POST | Method::PUT => Ok(request),

@@ -41,16 +41,13 @@ impl Attempt {
         let mut headers = defaults.clone();
         let mut last = None;
         for (name, value) in request.headers {
-            match name {
+            if let Some(name) = name {
                 // The first value of a name takes the place of the client's.
-                Some(name) => {
-                    headers.insert(&name, value);
-                    last = Some(name);
-                }
-                None => {
-                    let name = last.as_ref().expect("a repeated name comes after its first value");
-                    headers.append(name, value);
-                }
+                headers.insert(&name, value);
+                last = Some(name);
+            } else {
+                let name = last.as_ref().expect("a repeated name comes after its first value");
+                headers.append(name, value);
             }
         }
         let body = prepare_body(request.body, request.mutation).await?;
@@ -74,7 +71,7 @@ impl Attempt {
     /// The request for the connection pool, and what ends the sending of its body. Unless it is to be
     /// kept for another attempt, the body is given away, so that its owner is free as soon as the last
     /// byte has left.
-    pub(super) fn to_http(&mut self, progress: &Arc<Progress>, keep: bool) -> (reqwest::Request, Upload) {
+    pub(super) fn next_http(&mut self, progress: &Arc<Progress>, keep: bool) -> (reqwest::Request, Upload) {
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
         *request.headers_mut() = if keep { self.headers.clone() } else { std::mem::take(&mut self.headers) };
         let (body, upload) = match self.body_to_send(keep) {

@@ -200,7 +200,7 @@ impl Client {
         may_retry: bool,
     ) -> Result<(http::Response<reqwest::Body>, Upload)> {
         let keep = may_retry || self.options().follow_redirects;
-        let (request, upload) = attempt.to_http(&call.progress, keep);
+        let (request, upload) = attempt.next_http(&call.progress, keep);
         let http = self.shared.http.get_or_try_init(|| connect::build(self.options()))?;
         // Let the I/O driver look first, so that a connection which its peer has closed by now is not used.
         tokio::task::yield_now().await;

@@ -25,10 +25,8 @@ pub(super) fn build(options: &ClientOptions) -> Result<reqwest::Client> {
     let built = with_trust(builder(options)?, &options.trust)?.build();
     match (built, &options.trust) {
         // A system without any certificate authority: plain HTTP still works, TLS trusts nobody.
-        (Err(_), Trust::System) => {
-            builder(options)?.tls_certs_only([]).build().map_err(|cause| unusable(cause))
-        }
-        (built, _) => built.map_err(|cause| unusable(cause)),
+        (Err(_), Trust::System) => builder(options)?.tls_certs_only([]).build().map_err(unusable),
+        (built, _) => built.map_err(unusable),
     }
 }
 

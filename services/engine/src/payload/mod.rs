@@ -384,13 +384,13 @@ mod tests {
 
     #[test]
     fn the_owner_is_let_go_with_the_last_frame() {
-        let owner = std::sync::Arc::new(vec![1_u8; 5 << 20]);
         struct Held(std::sync::Arc<Vec<u8>>);
         impl AsRef<[u8]> for Held {
             fn as_ref(&self) -> &[u8] {
                 &self.0
             }
         }
+        let owner = std::sync::Arc::new(vec![1_u8; 5 << 20]);
         let mut frames = Payload::from(Bytes::from_owner(Held(owner.clone()))).into_frames();
         assert_eq!(frames.by_ref().map(|frame| frame.len()).sum::<usize>(), 5 << 20);
         assert_eq!(std::sync::Arc::strong_count(&owner), 1);
