@@ -94,7 +94,7 @@ EVERYTHING = """
         "awaited": (lambda: asyncio.run(awaited()), bytes(data)),
         "awaited upload": (lambda: asyncio.run(awaited_upload()), bytes(data)),
         "awaited stream": (lambda: asyncio.run(awaited_stream()), source_bytes(large)),
-        "invoke_agent": (lambda: invoke_agent(f"{url}/echo", "POST", "{}", text), text.decode()),
+        "invoke_agent": (lambda: invoke_agent(f"{url}/echo", "POST", '{"x-test": "1"}', text), text.decode()),
         "invoke_agent_async": (lambda: bytes(asyncio.run(as_coroutine()).body), text),
         "invoke_many": (many, text),
     }

@@ -554,8 +554,10 @@ class HostileServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stopped.set()
-        for thread in self._threads:
-            thread.join(BOUND_SECONDS)
+        # Twice: the accepting thread may have started another one while the first round waited for it.
+        for _ in range(2):
+            for thread in list(self._threads):
+                thread.join(BOUND_SECONDS)
         self._listener.close()
         for connection in self.connections:
             connection.close()

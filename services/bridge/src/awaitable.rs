@@ -8,11 +8,8 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mcpgateway_engine::{Error, ErrorKind, Result, runtime};
@@ -25,7 +22,7 @@ use tokio::task::AbortHandle;
 
 use crate::buffer;
 use crate::error::IntoPyResult;
-use crate::interpreter::{guard, panicked};
+use crate::interpreter::guard;
 
 /// How often a blocking call looks for Ctrl-C.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
@@ -49,8 +46,7 @@ pub fn awaitable<T: Send + 'static>(
     let event_loop = EventLoop::running(py)?;
     let handle = new_future(py, &event_loop)?;
     let waiting = handle.clone().unbind();
-    // Boxed here, so that the kilobytes of its state are moved once.
-    let future = CatchPanic(Box::pin(future));
+    let future = runtime::catch_panic(future);
     let task = runtime::spawn(async move {
         let result = future.await;
         let resolve =
@@ -81,18 +77,6 @@ struct Abort(AbortHandle);
 impl Abort {
     fn __call__(&self) {
         self.0.abort();
-    }
-}
-
-/// A future with its panics turned into errors.
-struct CatchPanic<F>(Pin<Box<F>>);
-
-impl<T, F: Future<Output = Result<T>>> Future for CatchPanic<F> {
-    type Output = Result<T>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)))
-            .unwrap_or_else(|panic| Poll::Ready(Err(panicked(panic.as_ref()))))
     }
 }
 
@@ -219,7 +203,7 @@ impl<T: Send + 'static> Pending<T> {
     /// `QuotaExceeded` when the system gives this process no more threads.
     pub fn start(py: Python<'_>, future: impl Future<Output = Result<T>> + Send + 'static) -> PyResult<Self> {
         let (sender, result) = channel();
-        let future = CatchPanic(Box::pin(future));
+        let future = runtime::catch_panic(future);
         let task = runtime::spawn(async move {
             let result = future.await;
             // Nobody waits any more: then nobody misses it.

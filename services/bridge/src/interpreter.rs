@@ -1,11 +1,10 @@
 //! The interpreter's beginning and end, and panics on the way.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mcpgateway_engine::{Error, ErrorKind, runtime};
+use mcpgateway_engine::{Error, runtime};
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 
@@ -61,13 +60,5 @@ pub(crate) fn is_exiting() -> bool {
 /// What `entry` returns, or `InternalError`.
 pub fn guard<T>(py: Python<'_>, entry: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
     catch_unwind(AssertUnwindSafe(entry))
-        .unwrap_or_else(|panic| Err(to_py_err(py, &panicked(panic.as_ref()))))
-}
-
-/// The error for a panic.
-pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-    let subject = format!("a fault inside mcpgateway_rust, please report it: {text}");
-    Error::new(ErrorKind::Internal, subject).with_sent(mcpgateway_engine::Sent::Unknown)
+        .unwrap_or_else(|panic| Err(to_py_err(py, &Error::from_panic(panic.as_ref()))))
 }

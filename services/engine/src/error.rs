@@ -1,6 +1,7 @@
 //! One error for everything the engine does: what failed, to what, in which phase, and whether the
 //! other side may have acted.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
@@ -143,6 +144,16 @@ impl Error {
     /// A request that cannot be sent; `subject` says what to pass instead.
     pub fn invalid_request(subject: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidRequest, subject)
+    }
+
+    /// A fault of this library, from what a panic left behind.
+    #[must_use]
+    pub fn from_panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text =
+            text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        let subject = format!("a fault inside mcpgateway_rust, please report it: {text}");
+        Self::new(ErrorKind::Internal, subject).with_sent(Sent::Unknown)
     }
 
     /// Memory that could not be had.

@@ -1,7 +1,10 @@
 //! The one tokio runtime of this process.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mcpgateway_shm::PerProcess;
@@ -52,6 +55,24 @@ pub fn shutdown(patience: Duration) {
         drop(stop);
         // Late or not: the caller goes on.
         let _ = ended.recv_timeout(patience);
+    }
+}
+
+/// `future`, with its panics as errors.
+pub fn catch_panic<T, F: Future<Output = Result<T>>>(future: F) -> CatchPanic<F> {
+    // Boxed here, so that the kilobytes of its state are moved once.
+    CatchPanic(Box::pin(future))
+}
+
+/// See [`catch_panic`].
+pub struct CatchPanic<F>(Pin<Box<F>>);
+
+impl<T, F: Future<Output = Result<T>>> Future for CatchPanic<F> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)))
+            .unwrap_or_else(|panic| Poll::Ready(Err(Error::from_panic(panic.as_ref()))))
     }
 }
 

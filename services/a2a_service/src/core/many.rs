@@ -65,7 +65,7 @@ pub fn invoke_many(
         let task = runtime::spawn(async move {
             let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
             while let Some((index, request)) = next() {
-                if sender.send((index, invoke_agent(&client, request).await)).is_err() {
+                if sender.send((index, runtime::catch_panic(invoke_agent(&client, request)).await)).is_err() {
                     break;
                 }
             }

@@ -1,5 +1,6 @@
 //! The body of a request on its way to the socket.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -155,7 +156,9 @@ impl http_body::Body for PayloadBody {
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        Poll::Ready(self.get_mut().next_frame().map(|frame| frame.map(Frame::data)).transpose())
+        let this = self.get_mut();
+        let frame = caught(|| this.next_frame());
+        Poll::Ready(frame.map(|frame| frame.map(Frame::data)).transpose())
     }
 
     fn is_end_stream(&self) -> bool {
@@ -247,10 +250,17 @@ impl http_body::Body for StreamedBody {
         if this.complete {
             return Poll::Ready(None);
         }
-        let part = std::task::ready!(this.poll_part(context));
+        let polled = caught(|| Ok(this.poll_part(context)));
+        let part = std::task::ready!(polled.unwrap_or_else(|panic| Poll::Ready(Some(Err(panic)))));
         this.complete = part.is_none();
         Poll::Ready(part.map(|part| part.map(Frame::data)))
     }
+}
+
+/// What `poll` returns, or its panic as an error: it runs in the task of the connection, where a panic
+/// would look like a lost connection.
+fn caught<T>(poll: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())))
 }
 
 fn not_wanted() -> Error {

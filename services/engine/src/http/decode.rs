@@ -34,6 +34,7 @@ impl BodyReader {
         progress: &Arc<Progress>,
         limits: &Limits,
     ) -> Self {
+        crate::fault::point("receive::decode");
         let Some(coding) = coding else {
             return Self::Plain(body);
         };
@@ -67,7 +68,6 @@ impl BodyReader {
                 Ok(Some(chunk))
             }
             Self::Decoded { coding, reader, decoded } => {
-                crate::fault::point("receive::decode");
                 let mut chunk = BytesMut::with_capacity(DECODE_BUFFER);
                 match reader.read_buf(&mut chunk).await {
                     Ok(0) => return Ok(None),
