@@ -13,6 +13,7 @@ __all__ = [
     "BodyStream",
     "BodyWriter",
     "Client",
+    "Delivery",
     "Payload",
     "PendingResponse",
     "PendingStream",
