@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import logging
 import random
 import threading
@@ -9,6 +10,7 @@ import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -1511,6 +1513,16 @@ async def test_progress_of_a_stream_has_no_total(client: AsyncClient) -> None:
 def test_http2_never_is_http_1(agent: NativeServer) -> None:
     with Client(http2="never") as client:
         assert client.get(f"{agent.url}/source/10").http_version == "HTTP/1.1"
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000, 20 * MIB])
+def test_http2_carries_the_same_bytes_both_ways(size: int, agent: NativeServer) -> None:
+    data = bytearray(source_bytes(size))
+    with Client(http2="always") as client:
+        up = client.post(f"{agent.url}/sink", data)
+        down = client.get(f"{agent.url}/source/{size}")
+    assert json.loads(up.text) == {"bytes": size, "sha256": sha256(data).hexdigest()}
+    assert (bytes(down.body) == data, up.http_version, down.http_version) == (True, "HTTP/2", "HTTP/2")
 
 
 def test_http2_always_against_a_server_without_it_is_an_error() -> None:

@@ -114,7 +114,7 @@ async fn one_failure_in_a_batch_does_not_lose_the_others() {
             invoke_many(&client, (0..1000).map(request).collect(), concurrency, order).expect("threads");
         let mut results = Vec::new();
         loop {
-            match batch.take(100).await {
+            match batch.take(10, 100).await {
                 taken if taken.is_empty() => break,
                 taken => results.extend(taken),
             }

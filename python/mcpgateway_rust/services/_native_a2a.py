@@ -14,6 +14,9 @@ from mcpgateway_rust.exceptions import GatewayError
 
 __all__ = ["A2AClient", "AsyncA2AClient", "Batch", "invoke_agent", "invoke_agent_async", "invoke_many"]
 
+# Results that are awaited at a time where all of them are wanted: the loop is woken once for these.
+_RESULTS_AT_ONCE = 256
+
 Order = Literal["input", "completion"]
 Result = Response | GatewayError
 
@@ -72,7 +75,9 @@ class Batch:
         return self._all().__await__()
 
     async def _all(self) -> list[Result]:
-        results = {index: result async for index, result in self}
+        results: dict[int, Result] = {}
+        while taken := await self._native.atake(_RESULTS_AT_ONCE):
+            results.update(taken)
         return [results[index] for index in sorted(results)]
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, Result]]:

@@ -130,7 +130,7 @@ struct NativeBatch {
 type Taken = Vec<(usize, Result<Reply>)>;
 
 impl NativeBatch {
-    fn taking(&self) -> impl Future<Output = Result<Taken>> + Send + 'static {
+    fn taking(&self, least: usize) -> impl Future<Output = Result<Taken>> + Send + 'static {
         let batch = Arc::clone(&self.batch);
         let is_ours = self.generation == generation();
         async move {
@@ -138,7 +138,7 @@ impl NativeBatch {
                 let subject = "these calls were begun by the parent of this process: begin them again here";
                 return Err(Error::new(ErrorKind::Forked, subject));
             }
-            Ok(batch.lock().await.take(RESULTS_AT_ONCE).await)
+            Ok(batch.lock().await.take(least, RESULTS_AT_ONCE).await)
         }
     }
 }
@@ -162,14 +162,16 @@ impl NativeBatch {
 
 #[pymethods]
 impl NativeBatch {
-    /// Await the results that come next: pairs of an index and a `Response` or an exception.
-    fn atake<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        awaitable(py, self.taking(), convert_taken)
+    /// Await the results that come next, at least `least`: pairs of an index and a `Response` or an
+    /// exception.
+    #[pyo3(signature = (least = 1))]
+    fn atake<'py>(&self, py: Python<'py>, least: usize) -> PyResult<Bound<'py, PyAny>> {
+        awaitable(py, self.taking(least), convert_taken)
     }
 
     /// Wait for the results that come next.
     fn take(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let taken = Pending::start(py, self.taking())?.wait(py).inspect_err(|_| self.abandon(py))?;
+        let taken = Pending::start(py, self.taking(1))?.wait(py).inspect_err(|_| self.abandon(py))?;
         convert_taken(py, taken)
     }
 

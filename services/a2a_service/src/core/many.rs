@@ -88,11 +88,12 @@ impl Batch {
         while self.results.recv().await.is_some() {}
     }
 
-    /// Wait until there is a result, and take all that are there, at most `most`. Empty at the end.
-    pub async fn take(&mut self, most: usize) -> Vec<(usize, Result<Reply>)> {
+    /// Wait until there are `least` results or all there will be, and take those that are there, at most
+    /// `most`. Empty at the end.
+    pub async fn take(&mut self, least: usize, most: usize) -> Vec<(usize, Result<Reply>)> {
         let mut taken = Vec::new();
         self.take_early(&mut taken, most);
-        while taken.is_empty() {
+        while taken.len() < least.clamp(1, most) {
             match self.results.recv().await {
                 Some((index, result)) => self.sort_in(index, result, &mut taken),
                 None if self.pending.is_empty() => break,

@@ -71,7 +71,7 @@ pub(super) struct PayloadBody {
     frames: Lease<Frames>,
     remaining: u64,
     /// Frames of a borrowed buffer pass through here, so that nothing but this body ever refers to the
-    /// buffer. The copy stays in the cache: it costs a tenth of the CPU of an upload and no speed
+    /// buffer. The copy stays in the cache: it costs a third more CPU on an upload and no speed that shows above the noise
     /// (`benches/results/`).
     window: Option<BytesMut>,
     progress: Arc<Progress>,
