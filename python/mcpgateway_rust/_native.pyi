@@ -185,12 +185,14 @@ class PendingResponse:
     """A reply that is on its way."""
 
     def wait(self) -> Response: ...
+    def abandon(self) -> None: ...
 
 @final
 class PendingStream:
     """A streaming reply that is on its way."""
 
     def wait(self) -> StreamingResponse: ...
+    def abandon(self) -> None: ...
 
 @final
 class BodyStream:

@@ -135,14 +135,19 @@ async def _sending(body: Body) -> AsyncIterator[Any]:
         await asyncio.gather(pump, return_exceptions=True)
 
 
-def _pump_blocking(parts: Iterable[Buffer], writer: _native.BodyWriter) -> None:
-    """As `_pump`, on the thread of the caller, which may block."""
+def _pump_blocking(
+    parts: Iterable[Buffer], writer: _native.BodyWriter, call: _native.PendingResponse | _native.PendingStream
+) -> None:
+    """As `_pump`, on the thread of the caller, which may block. A failure of `parts`, or Ctrl-C, ends `call`."""
     try:
         for part in parts:
             writer.send_blocking(part)
         writer.finish_blocking()
     except Cancelled:
         return
+    except BaseException:
+        call.abandon()
+        raise
     finally:
         writer.abandon()
 
@@ -323,7 +328,7 @@ class Client:
         parts = _without_await(body)
         writer, streamed = _native.body_stream()
         call = self._native.start(method, url, body=streamed, **options)
-        _pump_blocking(parts, writer)
+        _pump_blocking(parts, writer, call)
         return call.wait()
 
     @contextmanager
@@ -337,7 +342,7 @@ class Client:
             parts = _without_await(body)
             writer, streamed = _native.body_stream()
             call = self._native.start_stream(method, url, body=streamed, **options)
-            _pump_blocking(parts, writer)
+            _pump_blocking(parts, writer, call)
             native = call.wait()
         reply = Stream(native)
         try:

@@ -241,7 +241,7 @@ impl<T: Send + 'static> Pending<T> {
     }
 
     /// Cancel the call, and wait until it has let go of its buffers.
-    fn abandon(&self, py: Python<'_>) {
+    pub fn abandon(&self, py: Python<'_>) {
         self.abort.abort();
         let _ = self.receive(py, LET_GO);
         buffer::release_dropped(py);

@@ -142,6 +142,11 @@ impl PendingResponse {
     fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         guard(py, || PyResponse::convert(py, self.0.wait(py)?))
     }
+
+    /// Cancel it, and wait until it has let go of its buffers.
+    fn abandon(&self, py: Python<'_>) {
+        self.0.abandon(py);
+    }
 }
 
 /// A streaming reply that is on its way.
@@ -153,6 +158,11 @@ impl PendingStream {
     /// Wait for its head without the GIL.
     fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         guard(py, || PyStreamingResponse::convert(py, self.0.wait(py)?))
+    }
+
+    /// Cancel it, and wait until it has let go of its buffers.
+    fn abandon(&self, py: Python<'_>) {
+        self.0.abandon(py);
     }
 }
 

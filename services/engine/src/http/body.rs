@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
@@ -66,14 +67,55 @@ impl Upload {
     }
 }
 
+/// What decides whether a frame of a borrowed buffer is copied on its way.
+///
+/// A frame under way belongs to the connection, which may be stuck for long on a peer that stopped
+/// reading. So as long as the peer has not shown that it reads, frames are copied through a small window
+/// that stays in the cache, and nothing but the body refers to the buffer. Copying all of an upload would
+/// cost half of its speed (`benches/results/`), so once the peer reads, frames are borrowed.
+struct Window {
+    room: BytesMut,
+    /// Bytes taken without a pause.
+    flowing: usize,
+    last: Instant,
+}
+
+/// More than the buffers of both sockets hold: who took this much reads.
+const PROVEN: usize = 8 << 20;
+/// A pause as long as this between two frames means that the peer does not read at the moment.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Bytes of a frame that is copied, and of one that is borrowed.
+const COPIED_FRAME: usize = 256 << 10;
+const BORROWED_FRAME: usize = 4 << 20;
+
+impl Window {
+    fn new() -> Self {
+        Self { room: BytesMut::new(), flowing: 0, last: Instant::now() }
+    }
+
+    fn next_of(&mut self, frames: &mut Frames) -> Option<Bytes> {
+        if self.last.elapsed() > PAUSE {
+            self.flowing = 0;
+        }
+        self.last = Instant::now();
+        let is_proven = self.flowing >= PROVEN;
+        let frame = frames.next_of(if is_proven { BORROWED_FRAME } else { COPIED_FRAME })?;
+        self.flowing = self.flowing.saturating_add(frame.len());
+        if is_proven {
+            return Some(frame);
+        }
+        self.room.extend_from_slice(&frame);
+        // Once a frame is sent, its memory goes back to the window.
+        Some(self.room.split().freeze())
+    }
+}
+
 /// Frames of a payload, counted and, if asked for, hashed as they leave.
 pub(super) struct PayloadBody {
     frames: Lease<Frames>,
     remaining: u64,
-    /// Frames of a borrowed buffer pass through here, so that nothing but this body ever refers to the
-    /// buffer. The copy stays in the cache: it costs a third more CPU on an upload and no speed that shows above the noise
-    /// (`benches/results/`).
-    window: Option<BytesMut>,
+    /// `None` where the frames are ours anyway.
+    window: Option<Window>,
     progress: Arc<Progress>,
     hash: Option<(Xxh3Default, Arc<SentChecksum>)>,
 }
@@ -106,7 +148,7 @@ impl PayloadBody {
         let body = Self {
             frames,
             remaining,
-            window: is_borrowed.then(BytesMut::new),
+            window: is_borrowed.then(Window::new),
             progress: Arc::clone(progress),
             hash: checksum.map(|sum| (Xxh3Default::new(), sum)),
         };
@@ -136,18 +178,14 @@ impl PayloadBody {
         Ok(Some(frame))
     }
 
-    /// The next frame, as bytes that refer to nobody's buffer.
+    /// The next frame, if the call has not taken the rest back.
     fn take_frame(&mut self) -> Result<Option<Bytes>> {
         let mut frames = self.frames.lock();
-        let Some(frame) = frames.as_mut().ok_or_else(not_wanted)?.next() else {
-            return Ok(None);
-        };
-        let Some(window) = &mut self.window else {
-            return Ok(Some(frame));
-        };
-        window.extend_from_slice(&frame);
-        // Gives the memory of earlier frames back to the window once they are sent.
-        Ok(Some(window.split().freeze()))
+        let frames = frames.as_mut().ok_or_else(not_wanted)?;
+        Ok(match &mut self.window {
+            Some(window) => window.next_of(frames),
+            None => frames.next(),
+        })
     }
 }
 

@@ -327,13 +327,12 @@ impl Frames {
     }
 }
 
-impl Iterator for Frames {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
+impl Frames {
+    /// The next frame, of at most `most` bytes where it is borrowed.
+    pub fn next_of(&mut self, most: usize) -> Option<Bytes> {
         loop {
             let frame = match self.segments.front_mut()? {
-                Segment::Bytes(bytes) => take_frame(bytes),
+                Segment::Bytes(bytes) => take_frame(bytes, most),
                 Segment::Base64(encoded) => encoded.next_piece(),
             };
             match frame {
@@ -347,6 +346,14 @@ impl Iterator for Frames {
     }
 }
 
+impl Iterator for Frames {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        self.next_of(FRAME)
+    }
+}
+
 impl fmt::Debug for Frames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frames").field("remaining", &self.remaining).finish()
@@ -355,11 +362,11 @@ impl fmt::Debug for Frames {
 
 /// Take the next frame off `bytes`. The last one is taken whole, so that nothing holds their owner
 /// once it is sent.
-fn take_frame(bytes: &mut Bytes) -> Option<Bytes> {
+fn take_frame(bytes: &mut Bytes, most: usize) -> Option<Bytes> {
     match bytes.len() {
         0 => None,
-        len if len <= FRAME => Some(std::mem::take(bytes)),
-        _ => Some(bytes.split_to(FRAME)),
+        len if len <= most => Some(std::mem::take(bytes)),
+        _ => Some(bytes.split_to(most)),
     }
 }
 
