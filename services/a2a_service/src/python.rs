@@ -21,7 +21,7 @@ use crate::serve::Server;
 
 /// How often the server looks for Ctrl-C.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
-/// Results handed to Python at a time: making their objects holds the GIL for about a millisecond.
+/// Results handed to Python at a time: bounds how long making their objects holds the GIL.
 const RESULTS_AT_ONCE: usize = 512;
 
 /// Invoke an agent and return its JSON reply (ADR-041, section 4).
@@ -141,9 +141,7 @@ impl NativeBatch {
             Ok(batch.lock().await.take(least, RESULTS_AT_ONCE).await)
         }
     }
-}
 
-impl NativeBatch {
     /// Cancel what is left, and wait until it has let go of its buffers.
     fn abandon(&self, py: Python<'_>) {
         if self.generation != generation() {

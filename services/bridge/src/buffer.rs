@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mcpgateway_engine::http::{Body, WritableMemory};
-use mcpgateway_engine::payload::{Decision, Transfer};
-use mcpgateway_engine::{Error, ErrorKind, Origin, Payload, Result, TransferPolicy};
-use mcpgateway_shm::{PerProcess, Pool};
+use mcpgateway_engine::payload::{Decision, Transfer, allocate};
+use mcpgateway_engine::{Origin, Payload, Result, TransferPolicy};
+use mcpgateway_shm::PerProcess;
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -356,10 +356,7 @@ fn has_objects(view: &ffi::Py_buffer) -> bool {
 
 /// Gather a view with pointers to pointers (PEP 3118 suboffsets), as Python itself does it.
 fn gather_indirect(py: Python<'_>, mut held: Held) -> PyResult<PyBody> {
-    let allocated = Pool::global().allocate(held.len);
-    let mut region = allocated
-        .map_err(|cause| Error::new(ErrorKind::QuotaExceeded, "gathering a buffer").with_source(cause))
-        .into_py_result(py)?;
+    let mut region = allocate(held.len).into_py_result(py)?;
     let room = region.spare_mut().as_mut_ptr().cast();
     let view = held.view.as_deref_mut().expect("made from a view");
     let len = view.len;
@@ -393,9 +390,7 @@ impl Strided {
 
     /// The bytes in the order of the view, in a warm region.
     fn gather(self) -> Result<Payload> {
-        let mut region = Pool::global()
-            .allocate(self.held.len)
-            .map_err(|cause| Error::new(ErrorKind::QuotaExceeded, "gathering a buffer").with_source(cause))?;
+        let mut region = allocate(self.held.len)?;
         let len = self.held.len;
         self.copy_in_order(&mut region.spare_mut()[..len]);
         region.advance(len);

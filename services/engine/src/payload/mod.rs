@@ -242,7 +242,10 @@ impl Drop for MappedFile {
 }
 
 /// Room for `len` bytes in the warm pool.
-pub(crate) fn allocate(len: usize) -> Result<RegionMut> {
+///
+/// # Errors
+/// [`ErrorKind::QuotaExceeded`] when there is no memory for it.
+pub fn allocate(len: usize) -> Result<RegionMut> {
     Pool::global().allocate(len).map_err(|cause| no_memory(len, cause))
 }
 

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-/// Below this many bytes a buffer is copied: 64 KiB are copied in a few microseconds, which is what
-/// holding an export and giving it back on a thread of Python's costs. See `benches/results/`.
+/// Below this many bytes a buffer is copied: that takes a few microseconds, and saves holding an export and
+/// giving it back with the GIL. The crossover has yet to be measured; set it per client until then.
 pub const COPY_BELOW: usize = 64 << 10;
 
-/// From this many bytes on a reply gets a memory-mapped region of its own size (ADR-041: 10 MB).
+/// From this many bytes on a reply counts as mapped (ADR-041: 10 MB). It lies in a region of the warm pool;
+/// so do smaller ones from 256 KiB on, which are too short for the difference to matter.
 pub const MAP_ABOVE: usize = 10 << 20;
 
 /// The thresholds by which payloads are copied, borrowed or mapped.
