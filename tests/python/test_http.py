@@ -1390,16 +1390,18 @@ class OutOfPaperError(Exception):
 async def test_an_error_of_the_iterator_is_raised_as_it_is_and_no_end_is_sent(
     client: AsyncClient, blocking: Client
 ) -> None:
-    def failing() -> Iterator[bytes]:
-        yield b"first"
-        raise OutOfPaperError("in the middle")
-
     with HostileServer([ReadHead(), Drain()]) as server:
+
+        def failing(part: bytes) -> Iterator[bytes]:
+            yield part
+            wait_until(lambda: part in server.received)
+            raise OutOfPaperError("in the middle")
+
         with pytest.raises(OutOfPaperError, match="in the middle"):
-            await client.post(server.url, asynchronous(failing()))
+            await client.post(server.url, asynchronous(failing(b"first")))
         with pytest.raises(OutOfPaperError, match="in the middle"):
-            blocking.post(server.url, failing())
-        await asyncio.to_thread(server.wait_for_the_end, count=len(server.connections))
+            blocking.post(server.url, failing(b"second"))
+        await asyncio.to_thread(server.wait_for_the_end, count=2)
         assert b"0\r\n\r\n" not in server.received
 
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The result of everything in the engine that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-type Source = Box<dyn StdError + Send + Sync>;
+pub(crate) type Source = Box<dyn StdError + Send + Sync>;
 
 /// Something that failed, and what a caller needs to decide what to do about it.
 pub struct Error {

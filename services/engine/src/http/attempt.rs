@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LOCATION,
+    USER_AGENT,
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
-use super::body::{PayloadBody, SentChecksum, StreamedBody, Upload};
+use super::body::{PayloadBody, RequestBody, SentChecksum, StreamedBody, Upload};
 use super::options::{ClientOptions, Retry};
 use super::progress::Progress;
 use super::request::{Body, Mutation, Request};
+use super::transport::{Lane, Outgoing};
 use crate::error::{Error, ErrorKind, Phase, Result, Sent};
 use crate::payload::{Decision, Payload, Transfer};
 use crate::runtime;
@@ -50,6 +53,11 @@ impl Attempt {
                 headers.append(name, value);
             }
         }
+        if let Some(credentials) = basic_credentials(&request.url)
+            && !headers.contains_key(AUTHORIZATION)
+        {
+            headers.insert(AUTHORIZATION, credentials);
+        }
         let body = prepare_body(request.body, request.mutation).await?;
         let checksum = (request.mutation == Mutation::Detect).then(Arc::default);
         Ok(Self { method: request.method, url: request.url, headers, body, checksum })
@@ -68,30 +76,28 @@ impl Attempt {
         }
     }
 
-    /// The request for the connection pool, and what ends the sending of its body. Unless it is to be
-    /// kept for another attempt, the body is given away, so that its owner is free as soon as the last
-    /// byte has left.
-    pub(super) fn next_http(&mut self, progress: &Arc<Progress>, keep: bool) -> (reqwest::Request, Upload) {
-        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
-        *request.headers_mut() = if keep { self.headers.clone() } else { std::mem::take(&mut self.headers) };
+    /// The request as it is sent on `lane`, and what ends the sending of its body. Unless it is to be kept
+    /// for another attempt, the body is given away, so that its owner is free as soon as the last byte
+    /// has left.
+    pub(super) fn next(&mut self, lane: Lane, progress: &Arc<Progress>, keep: bool) -> (Outgoing, Upload) {
+        let headers = if keep { self.headers.clone() } else { std::mem::take(&mut self.headers) };
         let (body, upload) = match self.body_to_send(keep) {
             Body::Payload(payload) => {
                 progress.begin(Some(payload.len()));
-                let (body, upload) = PayloadBody::new(payload, progress, self.checksum.clone());
-                (reqwest::Body::wrap(body), upload)
+                let (body, upload) = PayloadBody::new(payload, lane, progress, self.checksum.clone());
+                (RequestBody::Payload(body), upload)
             }
             Body::Streamed(streamed) => {
                 progress.begin(None);
                 let (body, upload) = StreamedBody::new(streamed.0, progress);
-                (reqwest::Body::wrap(body), upload)
+                (RequestBody::Streamed(body), upload)
             }
             Body::Empty | Body::Prepare(_) => {
                 progress.begin(Some(0));
-                return (request, Upload::none());
+                (RequestBody::Empty, Upload::none())
             }
         };
-        *request.body_mut() = Some(body);
-        (request, upload)
+        (Outgoing { method: self.method.clone(), url: self.url.clone(), headers, body }, upload)
     }
 
     fn body_to_send(&mut self, keep: bool) -> Body {
@@ -183,6 +189,20 @@ impl SentBody {
         let subject = "the body was written to while it was sent: what the peer received may be mixed";
         Err(Error::new(ErrorKind::PayloadMutated, subject).with_phase(Phase::Send).with_sent(Sent::Yes))
     }
+}
+
+/// The userinfo of `url` as basic authentication (RFC 7617), if it has one.
+fn basic_credentials(url: &Url) -> Option<HeaderValue> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut userinfo: Vec<u8> = percent_decode_str(url.username()).collect();
+    userinfo.push(b':');
+    userinfo.extend(percent_decode_str(url.password().unwrap_or_default()));
+    let encoded = base64_simd::STANDARD.encode_to_string(userinfo);
+    let mut credentials = HeaderValue::from_str(&format!("Basic {encoded}")).expect("base64 is ASCII");
+    credentials.set_sensitive(true);
+    Some(credentials)
 }
 
 async fn prepare_body(body: Body, mutation: Mutation) -> Result<Body> {

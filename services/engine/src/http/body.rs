@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
@@ -13,6 +12,7 @@ use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::progress::{Progress, Stage};
+use super::transport::Lane;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::{Frames, Payload, Transfer};
 
@@ -20,8 +20,8 @@ use crate::payload::{Frames, Payload, Transfer};
 const PARTS_IN_FLIGHT: usize = 4;
 
 /// What a body under way still has to send. The connection takes from it, and the call can take all of
-/// it back at any time: a connection to a peer that reads nothing lives on after its call, and must
-/// not keep the caller's buffer.
+/// it back at any time: a connection in a task of its own lives on after its call, and must not keep the
+/// caller's buffer.
 struct Lease<T>(Arc<Mutex<Option<T>>>);
 
 impl<T> Lease<T> {
@@ -67,47 +67,43 @@ impl Upload {
     }
 }
 
-/// What decides whether a frame of a borrowed buffer is copied on its way.
-///
-/// A frame under way belongs to the connection, which may be stuck for long on a peer that stopped
-/// reading. So as long as the peer has not shown that it reads, frames are copied through a small window
-/// that stays in the cache, and nothing but the body refers to the buffer. An upload that was all copied
-/// took 0.42 to 0.47 CPU s/GB where the peers that borrow took 0.22 to 0.31 (`first_light.py --only
-/// 'upload/*/bytes'`), and one thread does the sending; so once the peer reads, frames are borrowed.
-struct Window {
-    room: BytesMut,
-    /// Bytes taken without a pause.
-    flowing: usize,
-    last: Instant,
+/// Bytes of a frame that is copied, and of one that is lent.
+const COPIED_FRAME: usize = 256 << 10;
+const LENT_FRAME: usize = 4 << 20;
+
+/// The body of a request.
+pub(super) enum RequestBody {
+    Empty,
+    Payload(PayloadBody),
+    Streamed(StreamedBody),
 }
 
-/// More than the buffers of both sockets hold: who took this much reads.
-const PROVEN: usize = 8 << 20;
-/// A pause as long as this between two frames means that the peer does not read at the moment.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Bytes of a frame that is copied, and of one that is borrowed.
-const COPIED_FRAME: usize = 256 << 10;
-const BORROWED_FRAME: usize = 4 << 20;
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = Error;
 
-impl Window {
-    fn new() -> Self {
-        Self { room: BytesMut::new(), flowing: 0, last: Instant::now() }
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Payload(body) => Pin::new(body).poll_frame(context),
+            Self::Streamed(body) => Pin::new(body).poll_frame(context),
+        }
     }
 
-    fn next_of(&mut self, frames: &mut Frames) -> Option<Bytes> {
-        if self.last.elapsed() > PAUSE {
-            self.flowing = 0;
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Payload(body) => body.is_end_stream(),
+            Self::Streamed(body) => body.is_end_stream(),
         }
-        self.last = Instant::now();
-        let is_proven = self.flowing >= PROVEN;
-        let frame = frames.next_of(if is_proven { BORROWED_FRAME } else { COPIED_FRAME })?;
-        self.flowing = self.flowing.saturating_add(frame.len());
-        if is_proven {
-            return Some(frame);
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Payload(body) => body.size_hint(),
+            Self::Streamed(body) => body.size_hint(),
         }
-        self.room.extend_from_slice(&frame);
-        // Once a frame is sent, its memory goes back to the window.
-        Some(self.room.split().freeze())
     }
 }
 
@@ -115,8 +111,9 @@ impl Window {
 pub(super) struct PayloadBody {
     frames: Lease<Frames>,
     remaining: u64,
-    /// `None` where the frames are ours anyway.
-    window: Option<Window>,
+    /// A connection that may outlive the call is given copies of a borrowed buffer, made in a small window
+    /// that stays in the cache; `None` where frames are lent, or ours anyway.
+    window: Option<BytesMut>,
     progress: Arc<Progress>,
     hash: Option<(Xxh3Default, Arc<SentChecksum>)>,
 }
@@ -136,20 +133,21 @@ impl SentChecksum {
 }
 
 impl PayloadBody {
-    /// The body of `payload`, and what ends it.
+    /// The body of `payload` for `lane`, and what ends it.
     pub(super) fn new(
         payload: Payload,
+        lane: Lane,
         progress: &Arc<Progress>,
         checksum: Option<Arc<SentChecksum>>,
     ) -> (Self, Upload) {
-        let is_borrowed = payload.decision().transfer != Transfer::Copy;
+        let is_copied = lane == Lane::Pooled && payload.decision().transfer != Transfer::Copy;
         let remaining = payload.len();
         let frames = Lease::new(payload.into_frames());
         let upload = Upload::of(&frames);
         let body = Self {
             frames,
             remaining,
-            window: is_borrowed.then(Window::new),
+            window: is_copied.then(BytesMut::new),
             progress: Arc::clone(progress),
             hash: checksum.map(|sum| (Xxh3Default::new(), sum)),
         };
@@ -183,10 +181,14 @@ impl PayloadBody {
     fn take_frame(&mut self) -> Result<Option<Bytes>> {
         let mut frames = self.frames.lock();
         let frames = frames.as_mut().ok_or_else(not_wanted)?;
-        Ok(match &mut self.window {
-            Some(window) => window.next_of(frames),
-            None => frames.next(),
-        })
+        let Some(window) = &mut self.window else {
+            return Ok(frames.next_of(LENT_FRAME));
+        };
+        Ok(frames.next_of(COPIED_FRAME).map(|frame| {
+            window.extend_from_slice(&frame);
+            // Once it is sent, its memory goes back to the window.
+            window.split().freeze()
+        }))
     }
 }
 

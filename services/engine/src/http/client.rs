@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Version};
 use mcpgateway_shm::PerProcess;
 
 use super::attempt::{Attempt, SentBody};
 use super::body::Upload;
-use super::connect;
 use super::decode::{self, BodyReader};
 use super::failure::classify;
 use super::options::{ClientOptions, Limits, Timeouts};
 use super::progress::Progress;
 use super::receive::{Collector, Destination, within_limit};
 use super::request::{Request, redacted};
+use super::transport::{ReplyBody, Transport};
 use crate::error::{Error, ErrorKind, Phase, Result, Sent};
 use crate::payload::{Decision, Payload};
 
@@ -37,7 +37,7 @@ struct Shared {
     options: ClientOptions,
     /// Sent with every request that does not set the same name.
     headers: HeaderMap,
-    http: PerProcess<reqwest::Client>,
+    transport: PerProcess<Transport>,
     closed: AtomicBool,
 }
 
@@ -96,9 +96,9 @@ impl Client {
     /// [`ErrorKind::InvalidRequest`] when an option cannot hold, such as a file without a certificate.
     pub fn new(options: ClientOptions) -> Result<Self> {
         let headers = default_headers(&options)?;
-        let http = PerProcess::new();
-        http.get_or_try_init(|| connect::build(&options))?;
-        Ok(Self { shared: Arc::new(Shared { options, headers, http, closed: AtomicBool::new(false) }) })
+        let transport = PerProcess::new();
+        transport.get_or_try_init(|| Transport::new(&options))?;
+        Ok(Self { shared: Arc::new(Shared { options, headers, transport, closed: AtomicBool::new(false) }) })
     }
 
     /// The client of this process with all options at their defaults.
@@ -198,14 +198,15 @@ impl Client {
         call: &Call,
         attempt: &mut Attempt,
         may_retry: bool,
-    ) -> Result<(http::Response<reqwest::Body>, Upload)> {
+    ) -> Result<(http::Response<ReplyBody>, Upload)> {
         let keep = may_retry || self.options().follow_redirects;
-        let (request, upload) = attempt.next_http(&call.progress, keep);
-        let http = self.shared.http.get_or_try_init(|| connect::build(self.options()))?;
+        let transport = self.shared.transport.get_or_try_init(|| Transport::new(self.options()))?;
+        let lane = transport.lane(attempt.url());
+        let (outgoing, upload) = attempt.next(lane, &call.progress, keep);
         // Let the I/O driver look first, so that a connection which its peer has closed by now is not used.
         tokio::task::yield_now().await;
-        match http.execute(request).await {
-            Ok(response) => Ok((response.into(), upload)),
+        match transport.send(outgoing, &call.progress).await {
+            Ok(response) => Ok((response, upload)),
             Err(cause) => Err(classify(cause, &call.progress, &call.timeouts, &call.limits)),
         }
     }
@@ -213,7 +214,7 @@ impl Client {
 
 impl StreamingResponse {
     fn new(
-        (response, upload): (http::Response<reqwest::Body>, Upload),
+        (response, upload): (http::Response<ReplyBody>, Upload),
         attempt: Attempt,
         sent: Decision,
         subject: String,
@@ -333,6 +334,7 @@ fn default_headers(options: &ClientOptions) -> Result<HeaderMap> {
     };
     let accepted = HeaderValue::from_str(&accepted)
         .map_err(|cause| Error::invalid_request("accept_encoding is no header value").with_source(cause))?;
+    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
     headers.entry(ACCEPT_ENCODING).or_insert(accepted);
     headers.entry(USER_AGENT).or_insert(OUR_NAME);
     Ok(headers)

@@ -1,10 +1,15 @@
-//! How connections are made: trust, protocols, addresses, and when they are given up.
+//! How connections are made by reqwest: trust, protocols, addresses, and when they are given up.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper_util::client::legacy::connect::dns;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, ClientBuilder, Identity, Proxy};
+use tower_service::Service;
 
 use super::failure::ResolveError;
 use super::options::{ClientOptions, Http2, Trust};
@@ -12,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A connection that was idle this long is not used again: servers close theirs at about this time,
 /// and a request that leaves as the server closes is lost.
-const IDLE_CONNECTION: Duration = Duration::from_secs(15);
+pub(super) const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 /// Bytes that may be on their way in an HTTP/2 stream and connection: enough for loopback, and for
 /// 1 Gbit/s at 100 ms.
 const HTTP2_WINDOW: u32 = 16 << 20;
@@ -103,13 +108,29 @@ fn unusable(cause: reqwest::Error) -> Error {
 }
 
 /// The system's resolver, with errors that can be told from a refused connection.
-struct SystemResolver;
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SystemResolver;
+
+async fn resolve(name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
+    Ok(tokio::net::lookup_host((name, 0)).await.map_err(ResolveError)?.collect())
+}
 
 impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(ResolveError)?;
-            Ok(Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs)
-        })
+        Box::pin(async move { Ok(Box::new(resolve(name.as_str()).await?.into_iter()) as Addrs) })
+    }
+}
+
+impl Service<dns::Name> for SystemResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = ResolveError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ResolveError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: dns::Name) -> Self::Future {
+        Box::pin(async move { Ok(resolve(name.as_str()).await?.into_iter()) })
     }
 }

@@ -14,6 +14,7 @@ use super::failure::classify;
 use super::options::{Coding, Limits, Timeouts};
 use super::progress::Progress;
 use super::receive::within_limit;
+use super::transport::{ReplyBody, TransportError};
 use crate::error::{Error, ErrorKind, Phase, Result, Sent};
 
 /// Decoded bytes taken at a time.
@@ -23,13 +24,13 @@ const FREE_OF_RATIO: u64 = 1 << 20;
 
 /// The body of a reply, decoded where that was asked for.
 pub(super) enum BodyReader {
-    Plain(reqwest::Body),
+    Plain(ReplyBody),
     Decoded { coding: Coding, reader: Pin<Box<dyn AsyncRead + Send + Sync>>, decoded: u64 },
 }
 
 impl BodyReader {
     pub(super) fn new(
-        body: reqwest::Body,
+        body: ReplyBody,
         coding: Option<Coding>,
         progress: &Arc<Progress>,
         limits: &Limits,
@@ -86,7 +87,7 @@ impl BodyReader {
     }
 }
 
-async fn next_chunk(body: &mut reqwest::Body) -> Result<Option<Bytes>, reqwest::Error> {
+async fn next_chunk(body: &mut ReplyBody) -> Result<Option<Bytes>, TransportError> {
     loop {
         let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
         match frame.transpose()?.map(http_body::Frame::into_data) {
@@ -155,7 +156,7 @@ fn check_decoded(decoded: u64, progress: &Progress, limits: &Limits) -> Result<(
 
 /// What a decoder reports, as one of our errors.
 fn undecodable(coding: Coding, cause: io::Error) -> DecodeFailure {
-    match cause.downcast::<reqwest::Error>() {
+    match cause.downcast::<TransportError>() {
         Ok(wire) => DecodeFailure::Wire(wire),
         Err(cause) => {
             let subject =
@@ -174,7 +175,7 @@ fn undecodable(coding: Coding, cause: io::Error) -> DecodeFailure {
 /// Why a body could not be decoded.
 enum DecodeFailure {
     /// It did not arrive.
-    Wire(reqwest::Error),
+    Wire(TransportError),
     /// It is not what it claims to be.
     Coding(Error),
 }
@@ -186,14 +187,14 @@ fn nested() -> Error {
 
 /// The bytes of a reply as they come off the wire, counted.
 struct WireReader {
-    body: reqwest::Body,
+    body: ReplyBody,
     chunk: Bytes,
     progress: Arc<Progress>,
     limit: u64,
 }
 
 impl WireReader {
-    fn new(body: reqwest::Body, progress: Arc<Progress>, limit: u64) -> Self {
+    fn new(body: ReplyBody, progress: Arc<Progress>, limit: u64) -> Self {
         Self { body, chunk: Bytes::new(), progress, limit }
     }
 

@@ -1,4 +1,4 @@
-//! What reqwest and hyper report, as one of our errors.
+//! What the transport reports, as one of our errors.
 
 use std::fmt;
 use std::io;
@@ -7,6 +7,7 @@ use super::progress::{Progress, Stage};
 use crate::error::{Error, ErrorKind, Phase, Sent, find_cause};
 
 use super::options::{Limits, Timeouts};
+use super::transport::TransportError;
 
 /// A host whose address could not be found.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ impl std::error::Error for ResolveError {}
 
 /// Name what went wrong in `error`, and what it means for the request.
 pub(super) fn classify(
-    error: reqwest::Error,
+    error: TransportError,
     progress: &Progress,
     timeouts: &Timeouts,
     limits: &Limits,
@@ -36,6 +37,9 @@ pub(super) fn classify(
     }
     if error.is_connect() {
         return classify_connect(error, timeouts);
+    }
+    if let TransportError::Url(cause) = error {
+        return Error::invalid_request("the URL has a character that no request can have").with_source(cause);
     }
     let (kind, subject) = if progress.stage() == Stage::Receiving {
         classify_body(&error)
@@ -51,8 +55,8 @@ pub(super) fn classify(
     Error::new(kind, subject).with_phase(phase).with_sent(sent).with_source(error)
 }
 
-fn classify_connect(error: reqwest::Error, timeouts: &Timeouts) -> Error {
-    if error.is_timeout() {
+fn classify_connect(error: TransportError, timeouts: &Timeouts) -> Error {
+    if error.is_connect_timeout() {
         let after = timeouts.connect.unwrap_or(timeouts.total);
         let subject = format!("the connect timeout of {} s passed while connecting", after.as_secs_f64());
         return Error::new(ErrorKind::Timeout { name: "connect", after }, subject).with_phase(Phase::Connect);
@@ -67,7 +71,7 @@ fn classify_connect(error: reqwest::Error, timeouts: &Timeouts) -> Error {
     Error::new(kind, subject).with_phase(phase).with_source(error)
 }
 
-fn classify_head(error: &reqwest::Error, limits: &Limits) -> (ErrorKind, &'static str) {
+fn classify_head(error: &TransportError, limits: &Limits) -> (ErrorKind, &'static str) {
     match find_cause::<hyper::Error>(error) {
         Some(cause) if cause.is_parse_too_large() => {
             let limit = limits.max_header_bytes as u64;
@@ -82,7 +86,7 @@ fn classify_head(error: &reqwest::Error, limits: &Limits) -> (ErrorKind, &'stati
     }
 }
 
-fn classify_body(error: &reqwest::Error) -> (ErrorKind, &'static str) {
+fn classify_body(error: &TransportError) -> (ErrorKind, &'static str) {
     match find_cause::<io::Error>(error).map(io::Error::kind) {
         Some(io::ErrorKind::UnexpectedEof) => {
             (ErrorKind::IncompleteBody, "the connection was closed before the body of the reply was complete")
@@ -96,6 +100,6 @@ fn classify_body(error: &reqwest::Error) -> (ErrorKind, &'static str) {
 
 /// Whether the connection says that it never began to write this request. Only to be believed where
 /// no frame of the body was asked for.
-fn was_never_sent(error: &reqwest::Error) -> bool {
+fn was_never_sent(error: &TransportError) -> bool {
     find_cause::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled)
 }

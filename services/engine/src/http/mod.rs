@@ -1,4 +1,4 @@
-//! The HTTP client: reqwest for the protocol, our regions for the memory, our rules for what is
+//! The HTTP client: hyper and reqwest for the protocol, our regions for the memory, our rules for what is
 //! sent twice, how long is waited, and how much is accepted.
 
 mod attempt;
@@ -6,11 +6,13 @@ mod body;
 mod client;
 mod connect;
 mod decode;
+mod direct;
 mod failure;
 mod options;
 mod progress;
 mod receive;
 mod request;
+mod transport;
 
 pub use body::BodySender;
 pub use client::{Client, Response, StreamingResponse};
