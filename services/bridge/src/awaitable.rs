@@ -12,13 +12,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use mcpgateway_engine::runtime::AbortHandle;
 use mcpgateway_engine::{Error, ErrorKind, Result, runtime};
 use mcpgateway_shm::{PerProcess, generation};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use pyo3::{IntoPyObjectExt, intern};
-use tokio::task::AbortHandle;
 
 use crate::buffer;
 use crate::error::IntoPyResult;
@@ -53,7 +53,7 @@ pub fn awaitable<T: Send + 'static>(
             Box::new(move |py: Python<'_>| result.into_py_result(py).and_then(|value| convert(py, value)));
         event_loop.complete(Completion { waiting, resolve });
     });
-    let abort = Abort(task.into_py_result(py)?.abort_handle());
+    let abort = Abort(task.into_py_result(py)?);
     handle.setattr(intern!(py, "_abort"), abort)?;
     Ok(handle)
 }
@@ -209,11 +209,7 @@ impl<T: Send + 'static> Pending<T> {
             // Nobody waits any more: then nobody misses it.
             let _ = sender.send(result);
         });
-        Ok(Self {
-            result: Mutex::new(result),
-            abort: task.into_py_result(py)?.abort_handle(),
-            generation: generation(),
-        })
+        Ok(Self { result: Mutex::new(result), abort: task.into_py_result(py)?, generation: generation() })
     }
 
     /// Wait for the result without the GIL; a signal such as Ctrl-C ends the wait and the call.

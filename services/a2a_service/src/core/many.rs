@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mcpgateway_engine::runtime::AbortHandle;
 use mcpgateway_engine::{Client, Error, ErrorKind, Result, runtime};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 
 use super::{Reply, Request, invoke_agent};
 
@@ -62,15 +62,14 @@ pub fn invoke_many(
     let waiting = Arc::new(Mutex::new(requests.into_iter().enumerate()));
     let work = |_| {
         let (client, waiting, sender) = (client.clone(), Arc::clone(&waiting), sender.clone());
-        let task = runtime::spawn(async move {
+        runtime::spawn(async move {
             let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
             while let Some((index, request)) = next() {
                 if sender.send((index, runtime::catch_panic(invoke_agent(&client, request)).await)).is_err() {
                     break;
                 }
             }
-        });
-        Ok(task?.abort_handle())
+        })
     };
     let workers = (0..workers).map(work).collect::<Result<_>>()?;
     Ok(Batch { results, order, pending, early: BTreeMap::new(), next: 0, workers: Stopper(workers) })

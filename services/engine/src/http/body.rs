@@ -115,7 +115,8 @@ pub(super) struct PayloadBody {
     /// that stays in the cache; `None` where frames are lent, or ours anyway.
     window: Option<BytesMut>,
     progress: Arc<Progress>,
-    hash: Option<(Xxh3Default, Arc<SentChecksum>)>,
+    /// Boxed: the state of the hash is larger than all else, and bodies are moved often.
+    hash: Option<Box<(Xxh3Default, Arc<SentChecksum>)>>,
 }
 
 /// The checksum of what was sent, once all of it was.
@@ -149,7 +150,7 @@ impl PayloadBody {
             remaining,
             window: is_copied.then(BytesMut::new),
             progress: Arc::clone(progress),
-            hash: checksum.map(|sum| (Xxh3Default::new(), sum)),
+            hash: checksum.map(|sum| Box::new((Xxh3Default::new(), sum))),
         };
         (body, upload)
     }
@@ -165,13 +166,13 @@ impl PayloadBody {
         };
         self.remaining -= frame.len() as u64;
         self.progress.count_sent(frame.len());
-        if let Some((hasher, _)) = &mut self.hash {
-            hasher.update(&frame);
+        if let Some(hash) = &mut self.hash {
+            hash.0.update(&frame);
         }
         if self.remaining == 0 {
             self.progress.enter(Stage::Waiting);
-            if let Some((hasher, sum)) = &self.hash {
-                sum.0.store(hasher.digest(), Relaxed);
+            if let Some(hash) = &self.hash {
+                hash.1.0.store(hash.0.digest(), Relaxed);
             }
         }
         Ok(Some(frame))

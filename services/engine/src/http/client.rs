@@ -130,10 +130,11 @@ impl Client {
         let subject = request.subject();
         let destination = std::mem::take(&mut request.destination);
         let call = self.call(&request);
-        let whole = async {
+        // Boxed, as what watches it would hold its kilobytes twice.
+        let whole = Box::pin(async {
             let opened = self.open(&call, request, subject.clone()).await?;
             opened.receive(destination, self.options()).await
-        };
+        });
         call.progress.watch(&call.timeouts, whole).await.map_err(|error| error.within(&subject))
     }
 
@@ -203,8 +204,6 @@ impl Client {
         let transport = self.shared.transport.get_or_try_init(|| Transport::new(self.options()))?;
         let lane = transport.lane(attempt.url());
         let (outgoing, upload) = attempt.next(lane, &call.progress, keep);
-        // Let the I/O driver look first, so that a connection which its peer has closed by now is not used.
-        tokio::task::yield_now().await;
         match transport.send(outgoing, &call.progress).await {
             Ok(response) => Ok((response, upload)),
             Err(cause) => Err(classify(cause, &call.progress, &call.timeouts, &call.limits)),

@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use hyper::client::conn::{TrySendError, http1};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
@@ -87,10 +89,10 @@ impl Direct {
                 .map_err(|_| TransportError::ConnectTimeout)?,
         };
         let stream = connected.map_err(|cause| TransportError::Connect(cause.into()))?;
-        let written = Arc::default();
-        let socket = Socket { stream, written: Arc::clone(&written) };
+        let wire = Arc::default();
+        let socket = Socket { stream, wire: Arc::clone(&wire) };
         let (sender, driver) = self.protocol.handshake(socket).await.map_err(TransportError::Http)?;
-        Ok(Connection { sender, driver: Box::pin(driver), is_open: true, written, seen: 0 })
+        Ok(Connection { sender, driver: Box::pin(driver), is_open: true, wire, seen: 0 })
     }
 }
 
@@ -99,9 +101,17 @@ struct Connection {
     sender: http1::SendRequest<RequestBody>,
     driver: Pin<Box<http1::Connection<Socket, RequestBody>>>,
     is_open: bool,
-    written: Arc<AtomicU64>,
-    /// Of `written`, what the clock of the call has been told.
+    wire: Arc<Wire>,
+    /// Of the bytes written, those that the clock of the call has been told of.
     seen: u64,
+}
+
+/// What a connection shares with its socket, which the driver owns.
+#[derive(Default)]
+struct Wire {
+    written: AtomicU64,
+    /// The next read asks the system whether the peer has closed, rather than wait to be told.
+    look: AtomicBool,
 }
 
 impl Connection {
@@ -122,7 +132,7 @@ impl Connection {
     fn drive(&mut self, context: &mut Context<'_>, progress: &Progress) {
         // What went wrong is told to whoever waits for the reply or its body.
         self.is_open = self.is_open && self.driver.as_mut().poll(context).is_pending();
-        let written = self.written.load(Relaxed);
+        let written = self.wire.written.load(Relaxed);
         if written != self.seen {
             self.seen = written;
             progress.touch();
@@ -132,6 +142,7 @@ impl Connection {
     /// Whether another request can be sent: the last is complete in both directions, and the peer has
     /// neither closed the connection nor sent what nobody asked for.
     fn is_reusable(&mut self, context: &mut Context<'_>) -> bool {
+        self.wire.look.store(true, Relaxed);
         self.is_open = self.is_open && self.driver.as_mut().poll(context).is_pending();
         self.is_open && self.sender.is_ready()
     }
@@ -140,13 +151,21 @@ impl Connection {
 /// The socket, with the bytes it took counted.
 struct Socket {
     stream: TokioIo<TcpStream>,
-    written: Arc<AtomicU64>,
+    wire: Arc<Wire>,
 }
 
 impl Socket {
+    /// Whether the peer has closed its side or reset the connection, as far as the system knows.
+    fn has_ended(&self) -> bool {
+        match SockRef::from(self.stream.inner()).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(waiting) => waiting == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
     fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = written {
-            self.written.fetch_add(bytes as u64, Relaxed);
+            self.wire.written.fetch_add(bytes as u64, Relaxed);
         }
         written
     }
@@ -158,6 +177,9 @@ impl Read for Socket {
         context: &mut Context<'_>,
         room: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.wire.look.swap(false, Relaxed) && self.has_ended() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, room)
     }
 }

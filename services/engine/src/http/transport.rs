@@ -70,6 +70,8 @@ impl Transport {
                 Ok(response.map(|body| ReplyBody::Direct(Box::new(body))))
             }
             _ => {
+                // Let the I/O driver look first, so that no connection is used that its peer has closed by now.
+                tokio::task::yield_now().await;
                 let response =
                     self.pooled.execute(outgoing.into_reqwest()).await.map_err(TransportError::Reqwest)?;
                 Ok(Response::from(response).map(ReplyBody::Pooled))
