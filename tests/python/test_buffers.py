@@ -571,6 +571,18 @@ async def test_the_buffer_is_let_go_when_the_await_is_cancelled(client: AsyncCli
         assert_let_go(data)
 
 
+@pytest.mark.parametrize("read", [0, 1_000_000, 40_000_000])
+async def test_the_buffer_is_let_go_by_a_cancel_though_the_peer_stopped_reading(read: int, client: AsyncClient) -> None:
+    data = bytearray(64_000_000)
+    with HostileServer([ReadHead(), ReadBytes(read), Stall()]) as server:
+        call = asyncio.create_task(client.post(server.url, data))
+        await asyncio.to_thread(server.wait_for, "stalled")
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert_let_go(data)
+
+
 async def test_the_buffer_is_let_go_when_the_coroutine_is_never_awaited(client: AsyncClient) -> None:
     data = bytearray(BORROWED_BYTES)
     with HostileServer(answer()) as server:

@@ -172,6 +172,19 @@ def test_no_secret_of_the_url_is_in_an_error(invoke_agent: InvokeAgent) -> None:
     assert (f"127.0.0.1:{server.port}/path" in str(caught.value), "canary" in str(caught.value)) == (True, False)
 
 
+@both
+@pytest.mark.parametrize(
+    ("headers_json", "credentials"),
+    [("{}", "Basic dTpwdw=="), ('{"Authorization": "Bearer mine"}', "Bearer mine")],
+)
+def test_userinfo_is_basic_authentication_unless_the_caller_has_another(
+    headers_json: str, credentials: str, invoke_agent: InvokeAgent
+) -> None:
+    with HostileServer(answer(b"{}")) as server:
+        invoke_agent(f"http://u:p%77@127.0.0.1:{server.port}/", "POST", headers_json, b"{}")
+        assert server.heads[0].header("authorization") == credentials
+
+
 # ---- JSON
 
 

@@ -1,6 +1,7 @@
 """HTTP against a server that lies, stalls, floods and hangs up: the right bytes or an error that says which."""
 
 import asyncio
+import base64
 import itertools
 import json
 import logging
@@ -1374,6 +1375,26 @@ async def test_a_body_may_be_an_iterator(client: AsyncClient, blocking: Client) 
         ]
         assert [bytes((await send()).body) == PIECES for send in sources] == [True] * 5
         assert {head.header("transfer-encoding") for head in server.heads} == {"chunked"}
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "credentials"),
+    [("user:secret@", b"user:secret"), ("user@", b"user:"), ("m%40e:p%3Aw%C3%BC@", "m@e:p:wü".encode())],
+)
+def test_userinfo_of_the_url_is_sent_as_basic_authentication(
+    userinfo: str, credentials: bytes, blocking: Client
+) -> None:
+    with HostileServer(answer()) as server:
+        url = server.url.replace("http://", f"http://{userinfo}")
+        blocking.get(url)
+        assert server.heads[0].header("authorization") == f"Basic {base64.b64encode(credentials).decode()}"
+        assert server.heads[0].header("host") == f"127.0.0.1:{server.port}"
+
+
+def test_a_header_of_the_caller_goes_before_userinfo(blocking: Client) -> None:
+    with HostileServer(answer()) as server:
+        blocking.get(server.url.replace("http://", "http://user:secret@"), headers={"Authorization": "Bearer mine"})
+        assert server.heads[0].header("authorization") == "Bearer mine"
 
 
 async def test_a_blocking_client_refuses_an_asynchronous_iterator(blocking: Client) -> None:

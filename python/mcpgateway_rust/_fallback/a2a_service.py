@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import re
 import socket
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 
 from mcpgateway_rust._fallback import strict_json
 from mcpgateway_rust._types import Headers, Limits, Timeouts
@@ -78,6 +79,8 @@ def invoke_agent(url: str, method: str, headers_json: str, body: bytes | None = 
     if not _TOKEN.fullmatch(method) or method == "CONNECT":
         raise InvalidRequest('the method is no HTTP method: pass one such as "POST"', sent="no")
     headers = _parse_headers(headers_json)
+    if not any(name.lower() == "authorization" for name in headers):
+        headers |= _basic_credentials(address)
     subject = f"{method} {address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
     reply = _exchange(subject, address, method, headers, _parse_body(body))
     if not 200 <= reply.status < 300:
@@ -185,6 +188,14 @@ def _parse_url(url: str) -> SplitResult:
     if not valid:
         raise InvalidRequest("the URL must be absolute, as in https://agent.example/path", sent="no")
     return address
+
+
+def _basic_credentials(address: SplitResult) -> dict[str, bytes]:
+    """The userinfo of a URL as a header (RFC 7617), if it has one."""
+    if address.username is None and address.password is None:
+        return {}
+    userinfo = unquote_to_bytes(address.username or "") + b":" + unquote_to_bytes(address.password or "")
+    return {"authorization": b"Basic " + base64.b64encode(userinfo)}
 
 
 def _parse_headers(headers_json: str) -> dict[str, bytes]:

@@ -67,10 +67,6 @@ impl Upload {
     }
 }
 
-/// Bytes of a frame that is copied, and of one that is lent.
-const COPIED_FRAME: usize = 256 << 10;
-const LENT_FRAME: usize = 4 << 20;
-
 /// The body of a request.
 pub(super) enum RequestBody {
     Empty,
@@ -183,9 +179,9 @@ impl PayloadBody {
         let mut frames = self.frames.lock();
         let frames = frames.as_mut().ok_or_else(not_wanted)?;
         let Some(window) = &mut self.window else {
-            return Ok(frames.next_of(LENT_FRAME));
+            return Ok(frames.next());
         };
-        Ok(frames.next_of(COPIED_FRAME).map(|frame| {
+        Ok(frames.next().map(|frame| {
             window.extend_from_slice(&frame);
             // Once it is sent, its memory goes back to the window.
             window.split().freeze()

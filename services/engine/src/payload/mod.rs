@@ -19,9 +19,9 @@ pub use policy::{COPY_BELOW, Decision, MAP_ABOVE, Origin, Reason, Transfer, Tran
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The most bytes handed to the socket at once: few enough to stay in the cache on their way, enough
-/// that a system call is cheap.
-const FRAME: usize = 256 << 10;
+/// Bytes handed to the socket at a time. 64 MiB uploads over loopback, medians of eight interleaved runs in
+/// GB/s: 3.9 at 128 KiB, 3.5 at 256, 3.2 at 512, 2.9 at 4 MiB; the peer then reads what is still in the cache.
+const FRAME: usize = 128 << 10;
 
 /// A body: segments in order, an exact length, and the [`Decision`] that made it.
 ///
@@ -208,7 +208,7 @@ impl Payload {
         hasher.digest()
     }
 
-    /// The bytes as a sequence of frames of at most 256 KiB, each given up as it is taken.
+    /// The bytes as a sequence of frames of at most 128 KiB, each given up as it is taken.
     #[must_use]
     pub fn into_frames(self) -> Frames {
         Frames { remaining: self.len, segments: self.segments.into() }
@@ -330,12 +330,13 @@ impl Frames {
     }
 }
 
-impl Frames {
-    /// The next frame, of at most `most` bytes where it is borrowed.
-    pub fn next_of(&mut self, most: usize) -> Option<Bytes> {
+impl Iterator for Frames {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
         loop {
             let frame = match self.segments.front_mut()? {
-                Segment::Bytes(bytes) => take_frame(bytes, most),
+                Segment::Bytes(bytes) => take_frame(bytes),
                 Segment::Base64(encoded) => encoded.next_piece(),
             };
             match frame {
@@ -349,14 +350,6 @@ impl Frames {
     }
 }
 
-impl Iterator for Frames {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        self.next_of(FRAME)
-    }
-}
-
 impl fmt::Debug for Frames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frames").field("remaining", &self.remaining).finish()
@@ -365,11 +358,11 @@ impl fmt::Debug for Frames {
 
 /// Take the next frame off `bytes`. The last one is taken whole, so that nothing holds their owner
 /// once it is sent.
-fn take_frame(bytes: &mut Bytes, most: usize) -> Option<Bytes> {
+fn take_frame(bytes: &mut Bytes) -> Option<Bytes> {
     match bytes.len() {
         0 => None,
-        len if len <= most => Some(std::mem::take(bytes)),
-        _ => Some(bytes.split_to(most)),
+        ..=FRAME => Some(std::mem::take(bytes)),
+        _ => Some(bytes.split_to(FRAME)),
     }
 }
 
