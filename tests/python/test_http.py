@@ -1555,3 +1555,82 @@ def test_http2_always_against_a_server_without_it_is_an_error() -> None:
         pytest.raises(GatewayError),
     ):
         client.post(server.url, b"x")
+
+
+# ---- connections that are used again
+
+
+def test_a_streamed_body_is_not_sent_again_empty() -> None:
+    def once() -> Iterator[bytes]:
+        yield b"only once"
+
+    retry = Retry(attempts=3, non_idempotent=True)
+    with HostileServer([ReadRequest(), Close()]) as server, Client(retry=retry) as client:
+        with pytest.raises(ConnectionLost):
+            client.post(server.url, once(), timeouts=SHORT)
+        assert len(server.heads) == 1
+
+
+@pytest.mark.parametrize("status", ["307 Temporary Redirect", "308 Permanent Redirect"])
+def test_a_streamed_body_is_not_redirected_empty(status: str) -> None:
+    headers = [("location", "/elsewhere")]
+    with HostileServer(answer(status=status, headers=headers)) as server, Client(follow_redirects=True) as client:
+        with pytest.raises(InvalidRequest, match="sent again"):
+            client.post(server.url, iter([b"part"]), timeouts=SHORT)
+        assert [head.target for head in server.heads] == ["/"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_body_of_unknown_length_is_refused_where_it_would_be_dropped(method: str, blocking: Client) -> None:
+    with HostileServer(answer()) as server:
+        with pytest.raises(InvalidRequest, match=f"{method} request cannot have a body of unknown length"):
+            blocking.request(method, server.url, body=iter([b"part"]))
+        assert server.connections == []
+
+
+def test_a_reply_that_nobody_asked_for_is_not_the_reply_to_the_next_request(blocking: Client) -> None:
+    unsolicited = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"
+
+    def twice(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(response(b"mine"))
+        connection.send(unsolicited)
+        connection.drain()
+
+    with HostileServer(twice) as server:
+        for calls in range(1, 21):
+            assert blocking.get(server.url).status == 200
+            server.wait_for("sent", count=2 * calls)
+
+
+def test_a_body_of_unknown_length_reaches_a_peer_that_spoke_http_1_0_before(blocking: Client) -> None:
+    old = b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n\r\nok"
+    with HostileServer([Repeat([ReadRequest(), Send(old)])]) as server:
+        blocking.get(server.url)
+        blocking.post(server.url, iter([b"par", b"ts"]))
+        assert server.heads[1].header("transfer-encoding") == "chunked"
+        assert b"par" in server.received
+
+
+@pytest.mark.parametrize(
+    ("method", "reply"),
+    [
+        ("HEAD", b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 40\r\n\r\n"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\ncontent-encoding: gzip\r\n\r\n"),
+        ("GET", b"HTTP/1.1 204 No Content\r\ncontent-encoding: br\r\n\r\n"),
+        ("GET", b"HTTP/1.1 200 OK\r\ncontent-encoding: zstd\r\ncontent-length: 0\r\n\r\n"),
+    ],
+)
+def test_a_coding_of_no_body_is_no_error(method: str, reply: bytes) -> None:
+    with (
+        HostileServer([Repeat([ReadRequest(), Send(reply)])]) as server,
+        Client(accept_encoding=("gzip", "br", "zstd"), timeouts=SHORT) as client,
+    ):
+        assert bytes(client.request(method, server.url).body) == b""
+
+
+def test_closing_a_client_closes_the_connections_that_wait() -> None:
+    with HostileServer(answer()) as server:
+        with Client(timeouts=SHORT) as client:
+            client.get(server.url)
+        server.wait_for_the_end()

@@ -20,7 +20,7 @@ pub use futures_util::future::AbortHandle;
 static RUNTIME: PerProcess<Running> = PerProcess::new();
 
 /// What is left to be done when the runtime ends may take this long.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// One thread does all I/O. One large stream gains nothing from a second thread, and what takes long runs
 /// on threads of its own. On two cores, 64 requests of 1 KiB at once took 15 to 20 % less CPU than with a

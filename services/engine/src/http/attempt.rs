@@ -29,6 +29,8 @@ pub(super) struct Attempt {
     url: Url,
     headers: HeaderMap,
     body: Body,
+    /// The body was made while it was sent: there is nothing left to send again.
+    is_spent: bool,
     checksum: Option<Arc<SentChecksum>>,
 }
 
@@ -58,9 +60,13 @@ impl Attempt {
         {
             headers.insert(AUTHORIZATION, credentials);
         }
+        if matches!(request.body, Body::Streamed(_)) && !may_have_streamed_body(&request.method) {
+            let subject = format!("a {} request cannot have a body of unknown length", request.method);
+            return Err(Error::invalid_request(subject));
+        }
         let body = prepare_body(request.body, request.mutation).await?;
         let checksum = (request.mutation == Mutation::Detect).then(Arc::default);
-        Ok(Self { method: request.method, url: request.url, headers, body, checksum })
+        Ok(Self { method: request.method, url: request.url, headers, body, is_spent: false, checksum })
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -88,12 +94,13 @@ impl Attempt {
                 (RequestBody::Payload(body), upload)
             }
             Body::Streamed(streamed) => {
+                self.is_spent = true;
                 progress.begin(None);
                 let (body, upload) = StreamedBody::new(streamed.0, progress);
                 (RequestBody::Streamed(body), upload)
             }
             Body::Empty | Body::Prepare(_) => {
-                progress.begin(Some(0));
+                progress.begin_without_body(lane);
                 (RequestBody::Empty, Upload::none())
             }
         };
@@ -111,7 +118,7 @@ impl Attempt {
     pub(super) fn may_follow(&self, error: &Error, retry: Retry) -> bool {
         let harmless = error.sent() == Sent::No || retry.non_idempotent || self.method.is_idempotent();
         let timed_out = matches!(error.kind(), ErrorKind::Timeout { name, .. } if *name != "connect");
-        error.is_of_the_connection() && harmless && !timed_out
+        error.is_of_the_connection() && harmless && !timed_out && !self.is_spent
     }
 
     /// The request that `response` redirects to, if it does and redirects are followed.
@@ -144,7 +151,7 @@ impl Attempt {
         if url.origin() != self.url.origin() {
             headers = keep_only(&headers, &ACROSS_ORIGINS);
         }
-        Ok(Some(Self { method, url, headers, body, checksum: self.checksum.clone() }))
+        Ok(Some(Self { method, url, headers, body, is_spent: false, checksum: self.checksum.clone() }))
     }
 
     fn redirect_url(&self, location: &[u8]) -> Result<Url> {
@@ -159,11 +166,11 @@ impl Attempt {
     fn body_again(&self) -> Result<Body> {
         match &self.body {
             Body::Payload(payload) => Ok(Body::Payload(payload.clone())),
-            Body::Empty => Ok(Body::Empty),
-            Body::Prepare(_) | Body::Streamed(_) => {
+            _ if self.is_spent => {
                 let subject = "redirected, but a body that is made while it is sent cannot be sent again";
                 Err(Error::invalid_request(subject).with_phase(Phase::FirstByte).with_sent(Sent::Yes))
             }
+            Body::Empty | Body::Prepare(_) | Body::Streamed(_) => Ok(Body::Empty),
         }
     }
 
@@ -189,6 +196,11 @@ impl SentBody {
         let subject = "the body was written to while it was sent: what the peer received may be mixed";
         Err(Error::new(ErrorKind::PayloadMutated, subject).with_phase(Phase::Send).with_sent(Sent::Yes))
     }
+}
+
+/// Whether a body of unknown length would be sent: HTTP/1.1 gives it no framing with these.
+fn may_have_streamed_body(method: &Method) -> bool {
+    ![Method::GET, Method::HEAD].contains(method)
 }
 
 /// The userinfo of `url` as basic authentication (RFC 7617), if it has one.

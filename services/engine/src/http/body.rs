@@ -208,7 +208,8 @@ impl http_body::Body for PayloadBody {
     }
 }
 
-/// The sending half of a streamed body. Dropped before [`finish`](Self::finish), it fails the
+/// The sending half of a streamed body. Once the head of the reply has been returned, parts are taken as the
+/// reply is read. Dropped before [`finish`](Self::finish), it fails the
 /// request, so that half a body is never taken for a whole one.
 #[derive(Debug)]
 pub struct BodySender(mpsc::Sender<Option<Bytes>>);
@@ -295,8 +296,8 @@ impl http_body::Body for StreamedBody {
     }
 }
 
-/// What `poll` returns, or its panic as an error: it runs in the task of the connection, where a panic
-/// would look like a lost connection.
+/// What `poll` returns, or its panic as an error: hyper polls it, and a panic there would look like a lost
+/// connection or end the connection's task.
 fn caught<T>(poll: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(|panic| Err(Error::from_panic(panic.as_ref())))
 }

@@ -116,9 +116,12 @@ impl Client {
         &self.shared.options
     }
 
-    /// Refuse further requests; those under way go on.
+    /// Refuse further requests and close the connections that nobody uses; those under way go on.
     pub fn close(&self) {
         self.shared.closed.store(true, Relaxed);
+        if let Some(transport) = self.shared.transport.get() {
+            transport.close_idle();
+        }
     }
 
     /// Send `request` and receive its whole reply.
@@ -153,7 +156,9 @@ impl Client {
         let options = self.options();
         Call {
             timeouts: request.timeouts.unwrap_or(options.timeouts),
-            limits: request.limits.unwrap_or(options.limits),
+            limits: request
+                .limits
+                .map_or(options.limits, |limits| limits.within_head_limits(&options.limits)),
             progress: Arc::clone(&request.progress),
         }
     }
@@ -204,7 +209,7 @@ impl Client {
         let transport = self.shared.transport.get_or_try_init(|| Transport::new(self.options()))?;
         let lane = transport.lane(attempt.url());
         let (outgoing, upload) = attempt.next(lane, &call.progress, keep);
-        match transport.send(outgoing, &call.progress).await {
+        match transport.send(lane, outgoing, &call.progress).await {
             Ok(response) => Ok((response, upload)),
             Err(cause) => Err(classify(cause, &call.progress, &call.timeouts, &call.limits)),
         }
@@ -224,7 +229,12 @@ impl StreamingResponse {
         let (head, body) = response.into_parts();
         let url = redacted(attempt.url());
         let sent_body = attempt.into_sent_body();
-        let coding = decode::coding_of(&head.headers, &options.accept_encoding)?;
+        // A reply to HEAD, a 204 or a 304 names the coding of a body that it does not have.
+        let has_body = !http_body::Body::is_end_stream(&body);
+        let coding = has_body
+            .then(|| decode::coding_of(&head.headers, &options.accept_encoding))
+            .transpose()?
+            .flatten();
         let announced = http_body::Body::size_hint(&body).exact();
         call.progress.begin_receiving(announced);
         check_head(&head.headers, announced, &call.limits)?;

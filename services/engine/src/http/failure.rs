@@ -39,7 +39,7 @@ pub(super) fn classify(
         return classify_connect(error, timeouts);
     }
     if let TransportError::Url(cause) = error {
-        return Error::invalid_request("the URL has a character that no request can have").with_source(cause);
+        return Error::invalid_request("no HTTP request can be made of the URL").with_source(cause);
     }
     let (kind, subject) = if progress.stage() == Stage::Receiving {
         classify_body(&error)

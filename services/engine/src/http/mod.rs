@@ -8,10 +8,12 @@ mod connect;
 mod decode;
 mod direct;
 mod failure;
+mod idle;
 mod options;
 mod progress;
 mod receive;
 mod request;
+mod socket;
 mod transport;
 
 pub use body::BodySender;

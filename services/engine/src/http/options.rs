@@ -43,6 +43,18 @@ pub struct Limits {
     pub max_decoded_ratio: f64,
 }
 
+impl Limits {
+    /// These limits, with those on the head no higher than the ones of the client, which its connections
+    /// are made with.
+    pub(super) fn within_head_limits(self, client: &Self) -> Self {
+        Self {
+            max_headers: self.max_headers.min(client.max_headers),
+            max_header_bytes: self.max_header_bytes.min(client.max_header_bytes),
+            ..self
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

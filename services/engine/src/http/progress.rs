@@ -1,11 +1,12 @@
 //! How far a call has come: read by the caller, and by the clock that ends a call that stands still.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::options::Timeouts;
+use super::transport::Lane;
 use crate::error::{Error, ErrorKind, Phase, Sent};
 
 const UNKNOWN: u64 = u64::MAX;
@@ -18,6 +19,8 @@ pub struct Progress {
     total_send: AtomicU64,
     total_receive: AtomicU64,
     stage: AtomicU8,
+    /// The wait for the first byte has the connecting in it.
+    waits_for_connection: AtomicBool,
     begun: Instant,
     /// Microseconds from `begun` to the last byte that moved.
     moved: AtomicU64,
@@ -60,6 +63,7 @@ impl Default for Progress {
             total_send: AtomicU64::new(UNKNOWN),
             total_receive: AtomicU64::new(UNKNOWN),
             stage: AtomicU8::new(Stage::Connecting as u8),
+            waits_for_connection: AtomicBool::new(false),
             begun: Instant::now(),
             moved: AtomicU64::new(0),
         }
@@ -91,10 +95,25 @@ impl Progress {
     pub(super) fn begin(&self, len: Option<u64>) {
         self.total_send.store(len.unwrap_or(UNKNOWN), Relaxed);
         self.sent.store(0, Relaxed);
-        // Nobody asks for the frames of an empty body, so there the connection is part of the wait.
-        let stage = if len == Some(0) { Stage::Waiting } else { Stage::Connecting };
         self.touch();
-        self.stage.store(stage as u8, Relaxed);
+        self.stage.store(Stage::Connecting as u8, Relaxed);
+    }
+
+    /// A new attempt begins that has no body.
+    pub(super) fn begin_without_body(&self, lane: Lane) {
+        self.begin(Some(0));
+        // Nobody asks for the frames of an empty body, so where the connection is out of sight, it is part
+        // of the wait.
+        self.waits_for_connection.store(lane == Lane::Pooled, Relaxed);
+        if lane == Lane::Pooled {
+            self.enter(Stage::Waiting);
+        }
+    }
+
+    /// Bytes of the request were taken by the socket.
+    pub(super) fn wrote(&self) {
+        let is_all = self.total_send() == Some(0);
+        self.enter(if is_all { Stage::Waiting } else { Stage::Sending });
     }
 
     /// Go on to `stage`, unless a later one has begun: a reply may come while the request is sent.
@@ -168,9 +187,9 @@ impl Progress {
         let total = NextTimeout { name: "total", after: timeouts.total, at: self.begun + timeouts.total };
         let moved = self.begun + Duration::from_micros(self.moved.load(Relaxed));
         let (name, after, grace) = match self.stage() {
-            // reqwest ends a connection attempt itself.
+            // The connect timeout ends a connection attempt.
             Stage::Connecting => return total,
-            Stage::Waiting if self.total_send() == Some(0) => {
+            Stage::Waiting if self.waits_for_connection.load(Relaxed) => {
                 ("first_byte", timeouts.first_byte, timeouts.connect)
             }
             Stage::Waiting => ("first_byte", timeouts.first_byte, None),

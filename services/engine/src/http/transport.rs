@@ -56,26 +56,29 @@ impl Transport {
         if self.direct.is_some() && url.scheme() == "http" { Lane::Direct } else { Lane::Pooled }
     }
 
-    /// Send `outgoing` and wait for the head of the reply.
+    /// Send `outgoing` on `lane` and wait for the head of the reply.
     pub(super) async fn send(
         &self,
+        lane: Lane,
         outgoing: Outgoing,
         progress: &Arc<Progress>,
     ) -> Result<Response<ReplyBody>, TransportError> {
-        match &self.direct {
-            Some(direct) if outgoing.url.scheme() == "http" => {
-                let authority = outgoing.url[Position::BeforeHost..Position::AfterPort].to_owned();
-                let request = outgoing.into_http(&authority)?;
-                let response = direct.send(&authority, request, progress).await?;
-                Ok(response.map(|body| ReplyBody::Direct(Box::new(body))))
-            }
-            _ => {
-                // Let the I/O driver look first, so that no connection is used that its peer has closed by now.
-                tokio::task::yield_now().await;
-                let response =
-                    self.pooled.execute(outgoing.into_reqwest()).await.map_err(TransportError::Reqwest)?;
-                Ok(Response::from(response).map(ReplyBody::Pooled))
-            }
+        if let (Some(direct), Lane::Direct) = (&self.direct, lane) {
+            let authority = outgoing.url[Position::BeforeHost..Position::AfterPort].to_owned();
+            let request = outgoing.into_http(&authority)?;
+            let response = direct.send(&authority, request, progress).await?;
+            return Ok(response.map(|body| ReplyBody::Direct(Box::new(body))));
+        }
+        // Let the I/O driver look first, so that no connection is used that its peer has closed by now.
+        tokio::task::yield_now().await;
+        let response = self.pooled.execute(outgoing.into_reqwest()).await.map_err(TransportError::Reqwest)?;
+        Ok(Response::from(response).map(ReplyBody::Pooled))
+    }
+
+    /// Close the direct connections that nobody uses; the others go within the idle time.
+    pub(super) fn close_idle(&self) {
+        if let Some(direct) = &self.direct {
+            direct.close_idle();
         }
     }
 }
@@ -92,7 +95,10 @@ impl Outgoing {
         Ok(request)
     }
 
-    fn into_reqwest(self) -> reqwest::Request {
+    fn into_reqwest(mut self) -> reqwest::Request {
+        // The credentials are in a header by now. These cannot fail where there is a host, and there is one.
+        let _ = self.url.set_username("");
+        let _ = self.url.set_password(None);
         let mut request = reqwest::Request::new(self.method, self.url);
         *request.headers_mut() = self.headers;
         *request.body_mut() = match self.body {
@@ -145,7 +151,7 @@ impl Body for ReplyBody {
 /// What went wrong on the way to a peer or back, before it is one of our errors.
 #[derive(Debug)]
 pub(super) enum TransportError {
-    /// No HTTP request can be made of the URL.
+    /// No HTTP request can be made of the URL: it has a character that none can have, or is too long.
     Url(http::uri::InvalidUri),
     /// There is no connection within the connect timeout.
     ConnectTimeout,

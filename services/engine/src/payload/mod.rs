@@ -361,7 +361,7 @@ impl fmt::Debug for Frames {
 fn take_frame(bytes: &mut Bytes) -> Option<Bytes> {
     match bytes.len() {
         0 => None,
-        ..=FRAME => Some(std::mem::take(bytes)),
+        1..=FRAME => Some(std::mem::take(bytes)),
         _ => Some(bytes.split_to(FRAME)),
     }
 }
