@@ -6,6 +6,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use crate::json::Place;
+
 /// The result of everything in the engine that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -58,6 +60,21 @@ pub enum ErrorKind {
     InvalidRequest,
     /// The reply is not what the protocol above HTTP asks for.
     InvalidReply,
+    /// A text is not JSON, or its JSON is not what was asked for, at that place.
+    Json(Place),
+    /// What is at a place of a JSON document is of another kind than what was asked of it.
+    WrongKind,
+    /// A pointer (RFC 6901) that is none.
+    InvalidPointer,
+    /// A pointer leads nowhere.
+    NotFound {
+        /// The pointer.
+        pointer: String,
+        /// The step that there is no value for.
+        step: String,
+    },
+    /// Edits of a document that cannot all be made.
+    Conflict,
     /// The peer does not speak HTTP as the standard has it.
     Protocol,
     /// A buffer sent with [`Mutation::Detect`](crate::http::Mutation) changed while it was sent.

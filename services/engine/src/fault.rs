@@ -4,7 +4,7 @@
 //! by the `FAILPOINTS` environment variable of the [`fail`] crate: `FAILPOINTS=receive::chunk=1*panic`.
 
 /// Every point there is, in the order of a call.
-pub const POINTS: [&str; 20] = [
+pub const POINTS: [&str; 25] = [
     "request::url",
     "request::header",
     "payload::prepare",
@@ -25,6 +25,11 @@ pub const POINTS: [&str; 20] = [
     "receive::file",
     "receive::into",
     "receive::finish",
+    "json::parse",
+    "json::array",
+    "json::columns",
+    "json::base64",
+    "json::splice",
 ];
 
 /// Whether this build has the points.

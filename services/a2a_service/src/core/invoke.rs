@@ -42,7 +42,12 @@ pub fn request_with_json_headers(method: &str, url: &str, headers_json: &str) ->
 /// is no memory to check it.
 pub fn json_reply(reply: &Reply) -> Result<String> {
     let bytes = reply.body.clone().into_bytes()?;
-    json::validate(&bytes)?;
+    json::check(&bytes, &json::Options::default()).map_err(|cause| {
+        Error::new(ErrorKind::InvalidReply, "the reply is not JSON")
+            .with_phase(Phase::Parse)
+            .with_sent(Sent::Yes)
+            .with_source(cause)
+    })?;
     String::from_utf8(bytes.into()).map_err(|cause| {
         Error::new(ErrorKind::InvalidReply, "the reply is not UTF-8")
             .with_phase(Phase::Parse)
