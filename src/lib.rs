@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use mcpgateway_bridge::{
-        BodyStream, BodyWriter, Delivery, NativeClient, PendingResponse, PendingStream, PyPayload,
-        PyProgress, PyResponse, PyStreamingResponse, PyTransfer, PyTransferPolicy, body_stream, exports_live,
-        fail_points, pool_stats,
+        BodyStream, BodyWriter, Delivery, NativeClient, PendingResponse, PendingStream, PyDocument, PyNode,
+        PyPayload, PyProgress, PyResponse, PyStreamingResponse, PyTransfer, PyTransferPolicy, body_stream,
+        exports_live, fail_points, loads, loads_async, pool_stats,
     };
 
     use super::{Bound, PyModule, PyModuleMethods, PyResult};

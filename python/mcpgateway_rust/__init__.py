@@ -17,6 +17,8 @@ from mcpgateway_rust._types import Headers, Limits, Retry, Timeouts
 if TYPE_CHECKING:
     from mcpgateway_rust import shm
     from mcpgateway_rust._native import (
+        Document,
+        Node,
         Payload,
         Progress,
         Response,
@@ -26,13 +28,16 @@ if TYPE_CHECKING:
         exports_live,
     )
     from mcpgateway_rust.client import AsyncClient, AsyncStream, Client, Stream
+    from mcpgateway_rust.json import loads, loads_async
 
 __all__ = [
     "AsyncClient",
     "AsyncStream",
     "Client",
+    "Document",
     "Headers",
     "Limits",
+    "Node",
     "Payload",
     "Progress",
     "Response",
@@ -44,11 +49,20 @@ __all__ = [
     "__version__",
     "exceptions",
     "exports_live",
+    "loads",
+    "loads_async",
     "shm",
 ]
 
 # Loaded when first used, so that the plain Python fallback works where the native module does not.
-_CLIENT_NAMES = frozenset({"AsyncClient", "AsyncStream", "Client", "Stream"})
+_MODULES = {
+    "AsyncClient": "mcpgateway_rust.client",
+    "AsyncStream": "mcpgateway_rust.client",
+    "Client": "mcpgateway_rust.client",
+    "Stream": "mcpgateway_rust.client",
+    "loads": "mcpgateway_rust.json",
+    "loads_async": "mcpgateway_rust.json",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -56,8 +70,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "shm":
         return import_module("mcpgateway_rust.shm")
-    module = "mcpgateway_rust.client" if name in _CLIENT_NAMES else "mcpgateway_rust._native"
-    value = getattr(import_module(module), name)
+    value = getattr(import_module(_MODULES.get(name, "mcpgateway_rust._native")), name)
     globals()[name] = value
     return value
 

@@ -1,6 +1,6 @@
 """The native module, as the package wraps it. Not to be imported from outside the package."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from typing import Any, Literal, SupportsIndex, final, overload
 
@@ -9,11 +9,14 @@ from mcpgateway_rust._types import Buffer, Headers, Mutation
 from mcpgateway_rust.exceptions import GatewayError
 
 __all__ = [
+    "AgentReply",
     "Batch",
     "BodyStream",
     "BodyWriter",
     "Client",
     "Delivery",
+    "Document",
+    "Node",
     "Payload",
     "PendingResponse",
     "PendingStream",
@@ -29,6 +32,8 @@ __all__ = [
     "invoke_agent",
     "invoke_agent_async",
     "invoke_many",
+    "loads",
+    "loads_async",
     "pool_stats",
     "serve",
 ]
@@ -110,6 +115,212 @@ class Payload:
     def __hash__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+class Node:
+    """A value of a JSON document: a position in its bytes, which it keeps alive. Nothing is built until asked for.
+
+    Behaves as the value it is where that is cheap: `len`, `in`, iteration (elements of an array, keys of an object),
+    `==` with Python values and nodes, truth, and `str`, `int` and `float` of strings and numbers. Of a key that is
+    there twice, the last counts. Looking into a value of more than 256 KiB releases the GIL. An array or object with
+    many children gets an index of its own when it is first looked into.
+    """
+
+    @property
+    def kind(self) -> Literal["object", "array", "string", "number", "boolean", "null"]: ...
+    @property
+    def pointer(self) -> str:
+        """The pointer (RFC 6901) from the document to this value."""
+    def __getitem__(self, key: str | SupportsIndex, /) -> Node:
+        """The member of an object or element of an array.
+
+        Raises:
+            KeyError: There is no such key.
+            IndexError: The array is shorter.
+            TypeError: The value has no parts.
+        """
+    def get(self, key: str, default: Any = None) -> Any:
+        """The member called `key` of an object, or `default`.
+
+        Raises:
+            TypeError: This is no object.
+        """
+    def at(self, pointer: str) -> Node:
+        """The value at a pointer (RFC 6901), seen from this one; `""` is this one.
+
+        Raises:
+            PointerError: There is none; a `LookupError`.
+            InvalidPointer: It is no pointer; a `ValueError`.
+        """
+    def keys(self) -> list[str]:
+        """The keys of an object, each once."""
+    def values(self) -> list[Node]:
+        """The values of an object, in the order of its keys."""
+    def items(self) -> list[tuple[str, Node]]:
+        """The keys and values of an object."""
+    def value(self) -> Any:
+        """Python objects of this value, as `json.loads` makes them. Holds the GIL.
+
+        Raises:
+            JsonError: A float is larger than a double holds, or an integer has more digits than
+                `sys.set_int_max_str_digits` allows.
+        """
+    def raw(self) -> memoryview:
+        """A read-only view of the bytes of this value, without a copy. It keeps the document alive."""
+    def base64(self) -> Payload:
+        """The bytes that this string is the base64 of (RFC 4648), decoded by SIMD into pooled memory.
+
+        The standard alphabet and that for URLs, padded or not. Never a Python `str`.
+
+        Raises:
+            JsonError: It is no base64; `.offset` says where.
+            WrongKind: This is no string; a `TypeError`.
+        """
+    def numpy(self, dtype: Any = None) -> Any:
+        """A C-contiguous, writable `numpy.ndarray` of the numbers in this (nested) array, which is rectangular.
+
+        Without a dtype: bool for truth values, int64 for whole numbers, float64 if any number has a fraction or an
+        exponent. float64 and float32 are rounded once, from the text to the nearest of that type. Parsed without the
+        GIL, by several threads from 8 MiB of text on.
+
+        Args:
+            dtype: bool, int8 to int64, uint8 to uint64, float32 or float64, as numpy takes it.
+
+        Raises:
+            JsonError: It is ragged, or an element is null, no number, out of range, or has a fraction or exponent
+                where the dtype has none; `.pointer` says which.
+            WrongKind: This is no array; a `TypeError`.
+            TypeError: The dtype is another.
+        """
+    def columns(self, names: list[str], *, fill: Any = None) -> dict[str, Any]:
+        """The fields called `names` of this array of objects.
+
+        Each is an ndarray: int64, float64 (if any number has a fraction or exponent) or bool; or a list of `str`.
+
+        Args:
+            names: The fields, in the order of the result.
+            fill: What stands where a record has no such field, or null in it: a value for all columns, or a dict by
+                name. None is no fill, so that a missing field is an error; `{"name": None}` fills strings with None.
+
+        Raises:
+            JsonError: A field is missing without a fill, or of another type than before; `.pointer` says which.
+            WrongKind: This is no array; a `TypeError`.
+        """
+    def __len__(self) -> int: ...
+    def __bool__(self) -> bool: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __contains__(self, item: object, /) -> bool: ...
+    def __eq__(self, value: object, /) -> bool: ...
+    __hash__: None  # type: ignore[assignment] # equal to values that have no hash
+    def __int__(self) -> int: ...
+    def __float__(self) -> float: ...
+
+@final
+class Document(Node):
+    """A JSON text, checked once and indexed, without the GIL; and the value of the whole of it.
+
+    The bytes are kept as they are: `bytes` and payloads without a copy, what may be written to is copied first. One
+    dialect: RFC 8259, strictly; UTF-8 without a byte order mark, no lone surrogates, no NaN; integers exact at any
+    size; below 4 GiB. The index has 16 bytes for each array and object.
+
+    Args:
+        buffer: Any buffer. A `str` is refused: encode it.
+        max_depth: Arrays and objects nested at most this deep, 1,024 at most.
+        max_nodes: At most this many values; None for any number.
+        max_bytes: At most this many bytes of text; None for any number below 4 GiB.
+        duplicates: `"last"`: of a key that is there twice in an object the last counts; `"error"`: it is refused.
+
+    Raises:
+        JsonError: It is not JSON; `.line`, `.column`, `.offset` and `.pointer` say where.
+        LimitExceeded: It is beyond `max_depth`, `max_nodes`, `max_bytes` or 4 GiB; `.limit` says which.
+        UnsupportedBuffer: The object has no buffer.
+    """
+
+    def __new__(
+        cls,
+        buffer: Buffer,
+        *,
+        max_depth: int = 1024,
+        max_nodes: int | None = None,
+        max_bytes: int | None = None,
+        duplicates: Literal["last", "error"] = "last",
+    ) -> Document: ...
+    @staticmethod
+    def open_async(
+        buffer: Buffer,
+        *,
+        max_depth: int = 1024,
+        max_nodes: int | None = None,
+        max_bytes: int | None = None,
+        duplicates: Literal["last", "error"] = "last",
+    ) -> NativeFuture[Document]:
+        """Await a document that is made on another thread. Cancelling it stops that."""
+    @staticmethod
+    def peek(buffer: Buffer, pointer: str, *, whole: bool = True) -> Any:
+        """The value at one pointer, without a document: the text is checked and passed over, and nothing is kept.
+
+        Scalars come as Python values, arrays and objects as a `Document` of their own bytes.
+
+        Args:
+            buffer: As for `Document`.
+            pointer: RFC 6901.
+            whole: Read the text to its end, so that the answer is the one of a `Document`: all of it is JSON, and of
+                a key that is there twice the last counts. Else reading stops behind the value: what follows is not
+                checked, and the first counts, so another reader of the same text may see another value.
+
+        Raises:
+            JsonError: What was read is not JSON.
+            PointerError: There is no such value; a `LookupError`.
+        """
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of memory that the document holds beyond its text."""
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the text."""
+    def splice(self, edits: Mapping[str, Any] | None = None, *, remove: Iterable[str] | None = None) -> Payload:
+        """The text with values replaced, added and removed, as a rope around the bytes that stay, uncopied.
+
+        Args:
+            edits: By pointer (RFC 6901): of a value that is there, what replaces it; of a new key of an object, what is
+                added; `"/a/-"` appends to the array `/a`. Buffers are JSON text, which is checked; nodes are put in as
+                they are; other objects are written by Python's `json`. All pointers mean the document as it is.
+            remove: Pointers to what is left out.
+
+        Raises:
+            PointerError: A pointer leads nowhere; a `LookupError`.
+            EditConflict: Two edits are of the same bytes; a `ValueError`.
+            JsonError: A buffer is not JSON.
+        """
+
+@final
+class AgentReply:
+    """A JSON-RPC reply of an A2A agent, looked into where it lies.
+
+    Args:
+        document: Such as `await response.document()`.
+
+    Raises:
+        InvalidReply: It is no object, or has the same key twice.
+    """
+
+    def __new__(cls, document: Document) -> AgentReply: ...
+    @property
+    def id(self) -> Node | None:
+        """The id of the call that this answers."""
+    @property
+    def result(self) -> Node | None:
+        """What came of the call: a task or a message."""
+    @property
+    def error(self) -> Node | None:
+        """Why nothing came of it."""
+    @property
+    def artifacts(self) -> list[Node]:
+        """The artifacts of a task."""
+    @property
+    def parts(self) -> list[Node]:
+        """The parts of a message, or of all artifacts of a task; `part["raw"].base64()` is a file's bytes."""
+    def with_id(self, id: Any) -> Payload:  # noqa: A002 - as JSON-RPC calls it
+        """The same reply to the call `id`, as a rope: no other byte is touched, and none is copied."""
+
 @final
 class Progress:
     """How far a call has come, in bytes; may be read from any thread while it runs."""
@@ -138,6 +349,23 @@ class Response:
     @property
     def text(self) -> str:
         """The body as UTF-8 text."""
+    def json(self) -> Document:
+        """The body as a JSON document, parsed at most once, without the GIL.
+
+        On a thread with a running event loop a body of 64 KiB or more has to be awaited with `document()` before.
+
+        Raises:
+            JsonError: It is not JSON.
+            LimitExceeded: It is nested deeper than 1,024, or 4 GiB or larger.
+            EventLoopError: It would hold up the event loop.
+        """
+    def document(self) -> NativeFuture[Document]:
+        """Await the body as a JSON document, which is parsed on another thread, once.
+
+        Raises:
+            JsonError: It is not JSON.
+            LimitExceeded: It is nested deeper than 1,024, or 4 GiB or larger.
+        """
     @property
     def received(self) -> int:
         """Bytes of the body, decoded; also those received with `into` or `to_file`."""
@@ -232,6 +460,18 @@ def body_stream() -> tuple[BodyWriter, BodyStream]: ...
 def exports_live() -> int:
     """How many exports of Python buffers are held by Rust now."""
 
+def loads(buffer: Buffer) -> Any:
+    """The Python objects of a JSON text, as `json.loads` makes them; see `Document` for what is accepted.
+
+    From 64 KiB on the text is checked without the GIL. The objects are made with it, and with Python's cyclic
+    garbage collector paused, which would look at all of them over and over.
+
+    Raises:
+        JsonError: It is not JSON, or has a number that Python cannot make.
+        LimitExceeded: It is nested deeper than 1,024, or 4 GiB or larger.
+    """
+
+def loads_async(buffer: Buffer) -> NativeFuture[Any]: ...
 def fail_points() -> list[str]: ...
 def pool_stats() -> dict[str, int]: ...
 def invoke_agent(url: str, method: str, headers_json: str, body: Buffer | None = None) -> str: ...

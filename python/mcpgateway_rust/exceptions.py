@@ -77,7 +77,7 @@ class GatewayTimeout(GatewayError, TimeoutError):  # noqa: N818 - named as what 
 
 
 class LimitExceeded(GatewayError, ValueError):  # noqa: N818 - named as what happened
-    """The reply is larger than a limit allows.
+    """A reply, or a JSON text, is larger than a limit allows.
 
     Attributes:
         limit: The limit's name, such as `"max_response_bytes"`.
@@ -108,6 +108,74 @@ class InvalidRequest(GatewayError, ValueError):  # noqa: N818 - named as what ha
 
 class InvalidReply(GatewayError, ValueError):  # noqa: N818 - named as what happened
     """The reply is not what was asked for, such as text where JSON was expected."""
+
+
+class JsonError(GatewayError, ValueError):
+    """A text is not JSON, or its JSON is not what was asked for, such as a number out of the range of a dtype.
+
+    Attributes:
+        line: The line, from 1 on.
+        column: The character in that line, from 1 on.
+        offset: Bytes before it.
+        pointer: The pointer (RFC 6901) to the value it is in; of a text that is not JSON, to where the parser was.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        line: int = 1,
+        column: int = 1,
+        offset: int = 0,
+        pointer: str = "",
+        phase: Phase | None = "parse",
+        sent: Sent = "unknown",
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message, phase=phase, sent=sent, retryable=retryable)
+        self.line = line
+        self.column = column
+        self.offset = offset
+        self.pointer = pointer
+
+
+class WrongKind(GatewayError, TypeError):  # noqa: N818 - named as what happened
+    """A value of a JSON document is of another kind than what was asked of it."""
+
+
+class InvalidPointer(GatewayError, ValueError):  # noqa: N818 - named as what happened
+    """A pointer into a JSON document that is none (RFC 6901)."""
+
+
+class PointerError(GatewayError, LookupError):
+    """A pointer into a JSON document leads nowhere.
+
+    Attributes:
+        pointer: The pointer.
+        step: The step, unescaped, that there is no value for.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        pointer: str = "",
+        step: str = "",
+        phase: Phase | None = None,
+        sent: Sent = "unknown",
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message, phase=phase, sent=sent, retryable=retryable)
+        self.pointer = pointer
+        self.step = step
+
+
+class EditConflict(GatewayError, ValueError):  # noqa: N818 - named as what happened
+    """Edits of a JSON document that cannot all be made, such as two of the same place."""
+
+
+class EventLoopError(GatewayError, RuntimeError):
+    """The call would hold up the event loop that runs on this thread; the message says what to await instead."""
 
 
 class HTTPStatusError(GatewayError, ValueError):

@@ -7,12 +7,12 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from mcpgateway_rust import _native
-from mcpgateway_rust._native import Response, invoke_agent
+from mcpgateway_rust._native import AgentReply, Response, invoke_agent
 from mcpgateway_rust._types import Body, Buffer
 from mcpgateway_rust.client import AsyncClient, Call, Client, ClientOptions, RequestOptions
 from mcpgateway_rust.exceptions import GatewayError
 
-__all__ = ["A2AClient", "AsyncA2AClient", "Batch", "invoke_agent", "invoke_agent_async", "invoke_many"]
+__all__ = ["A2AClient", "AgentReply", "AsyncA2AClient", "Batch", "invoke_agent", "invoke_agent_async", "invoke_many"]
 
 # Results that are awaited at a time where all of them are wanted: the loop is woken once for these.
 _RESULTS_AT_ONCE = 256

@@ -17,6 +17,7 @@ from mcpgateway_rust._fallback.strict_json import parse_reply
 try:
     from mcpgateway_rust.services._native_a2a import (
         A2AClient,
+        AgentReply,
         AsyncA2AClient,
         Batch,
         invoke_agent,
@@ -34,6 +35,7 @@ __all__ = [
     "RUST_AVAILABLE",
     "A2AClient",
     "A2AService",
+    "AgentReply",
     "AsyncA2AClient",
     "Batch",
     "invoke_agent",

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcpgateway_bridge::{
-    IntoPyResult, NativeClient, Pending, PyBody, PyResponse, RequestOptions, awaitable, guard, shared_client,
-    to_py_err,
+    IntoPyResult, NativeClient, Pending, PyBody, PyDocument, PyNode, PyPayload, PyResponse, RequestOptions,
+    awaitable, guard, insert_from, shared_client, to_py_err,
 };
 use mcpgateway_engine::{Client, Error, ErrorKind, Result};
 use mcpgateway_shm::generation;
@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use tokio::sync::Mutex;
 
-use crate::core::{self, Order, Reply};
+use crate::core::{self, Envelope, Order, Reply};
 use crate::serve::Server;
 
 /// How often the server looks for Ctrl-C.
@@ -194,6 +194,57 @@ fn convert_taken(py: Python<'_>, taken: Taken) -> PyResult<Py<PyAny>> {
     Ok(list.into_any().unbind())
 }
 
+/// What an agent's reply says, without building it.
+#[pyclass(name = "AgentReply", module = "mcpgateway_rust.services.a2a_service", frozen)]
+struct AgentReply(Envelope);
+
+#[pymethods]
+impl AgentReply {
+    #[new]
+    fn new(document: &Bound<'_, PyDocument>) -> PyResult<Self> {
+        let node = document.as_super().get().node();
+        guard(document.py(), || Envelope::new(node.document()).map(Self).into_py_result(document.py()))
+    }
+
+    /// The id of the call that this answers.
+    #[getter]
+    fn id(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.id().map(|node| PyNode::convert(py, node)).transpose()
+    }
+
+    /// What came of the call: a task or a message.
+    #[getter]
+    fn result(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.result().map(|node| PyNode::convert(py, node)).transpose()
+    }
+
+    /// Why nothing came of it.
+    #[getter]
+    fn error(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.error().map(|node| PyNode::convert(py, node)).transpose()
+    }
+
+    /// The artifacts of a task.
+    #[getter]
+    fn artifacts(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        py.detach(|| self.0.artifacts()).into_iter().map(|node| PyNode::convert(py, node)).collect()
+    }
+
+    /// The parts of a message, or of all artifacts of a task.
+    #[getter]
+    fn parts(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        py.detach(|| self.0.parts()).into_iter().map(|node| PyNode::convert(py, node)).collect()
+    }
+
+    /// The same reply to the call `id`: a rope around the bytes of this one.
+    fn with_id(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<PyPayload> {
+        guard(py, || {
+            let id = insert_from(id)?;
+            py.detach(|| self.0.with_id(id)).into_py_result(py).map(PyPayload::new)
+        })
+    }
+}
+
 /// Serve the loopback agent until a signal ends it; `on_ready` is called with its URL.
 #[pyfunction]
 fn serve(py: Python<'_>, host: &str, port: u16, on_ready: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -234,5 +285,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(invoke_agent_async, module)?)?;
     module.add_function(wrap_pyfunction!(invoke_many, module)?)?;
     module.add_function(wrap_pyfunction!(serve, module)?)?;
+    module.add_class::<AgentReply>()?;
     module.add_class::<NativeBatch>()
 }

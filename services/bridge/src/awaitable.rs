@@ -69,6 +69,14 @@ fn new_future<'py>(py: Python<'py>, event_loop: &EventLoop) -> PyResult<Bound<'p
     class.bind(py).call((), Some(&arguments))
 }
 
+/// Whether an event loop runs on this thread.
+pub(crate) fn is_loop_running(py: Python<'_>) -> PyResult<bool> {
+    // Where nobody has imported it, no loop can be running.
+    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+    let Ok(asyncio) = modules.get_item(intern!(py, "asyncio")) else { return Ok(false) };
+    Ok(!asyncio.call_method0(intern!(py, "_get_running_loop"))?.is_none())
+}
+
 /// Called by a future that is cancelled.
 #[pyclass(frozen)]
 struct Abort(AbortHandle);

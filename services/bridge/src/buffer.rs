@@ -247,6 +247,14 @@ impl PyBody {
         }
     }
 
+    /// The payload itself, gathered here and now if need be, on a thread that does not hold the GIL.
+    pub(crate) fn gather(self) -> Result<Payload> {
+        match self {
+            Self::Ready(payload) => Ok(payload),
+            Self::Strided(strided) => strided.gather(),
+        }
+    }
+
     /// The body of a request; gathering is left to the I/O side.
     #[must_use]
     pub fn into_body(self) -> Body {

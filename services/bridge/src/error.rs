@@ -38,6 +38,16 @@ pub fn to_py_err(py: Python<'_>, error: &Error) -> PyErr {
                 details.set_item("value", limit)?;
                 details.set_item("got", got)
             }
+            ErrorKind::Json(place) => {
+                details.set_item("line", place.line)?;
+                details.set_item("column", place.column)?;
+                details.set_item("offset", place.offset)?;
+                details.set_item("pointer", &place.pointer)
+            }
+            ErrorKind::NotFound { pointer, step } => {
+                details.set_item("pointer", pointer)?;
+                details.set_item("step", step)
+            }
             _ => Ok(()),
         }
     })
@@ -46,6 +56,11 @@ pub fn to_py_err(py: Python<'_>, error: &Error) -> PyErr {
 /// An `UnsupportedBuffer`, whose message says what to pass instead.
 pub(crate) fn unsupported_buffer(py: Python<'_>, message: &str) -> PyErr {
     raise(py, "UnsupportedBuffer", message, |details| details.set_item("sent", "no"))
+}
+
+/// An `EventLoopError`, whose message says what to await instead.
+pub(crate) fn would_block_the_loop(py: Python<'_>, message: &str) -> PyErr {
+    raise(py, "EventLoopError", message, |details| details.set_item("sent", "yes"))
 }
 
 fn class_of(kind: &ErrorKind) -> &'static str {
@@ -58,6 +73,11 @@ fn class_of(kind: &ErrorKind) -> &'static str {
         ErrorKind::LimitExceeded { .. } => "LimitExceeded",
         ErrorKind::InvalidRequest => "InvalidRequest",
         ErrorKind::InvalidReply => "InvalidReply",
+        ErrorKind::Json(_) => "JsonError",
+        ErrorKind::WrongKind => "WrongKind",
+        ErrorKind::InvalidPointer => "InvalidPointer",
+        ErrorKind::NotFound { .. } => "PointerError",
+        ErrorKind::Conflict => "EditConflict",
         ErrorKind::Protocol => "ProtocolError",
         ErrorKind::PayloadMutated => "PayloadMutated",
         ErrorKind::QuotaExceeded => "QuotaExceeded",

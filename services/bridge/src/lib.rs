@@ -6,16 +6,21 @@
 mod awaitable;
 mod buffer;
 mod client;
+mod document;
 mod error;
 mod interpreter;
 mod memory;
+mod ndarray;
+mod objects;
 mod payload;
 mod request;
 mod response;
+mod text;
 
 pub use awaitable::{Pending, awaitable};
 pub use buffer::PyBody;
 pub use client::{NativeClient, PendingResponse, PendingStream, shared_client};
+pub use document::{PyDocument, PyNode, insert_from, loads, loads_async};
 pub use error::{IntoPyResult, to_py_err};
 pub use interpreter::{guard, prepare_interpreter};
 pub use memory::{exports_live, fail_points, pool_stats};

@@ -1,9 +1,10 @@
 //! Replies as Python has them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mcpgateway_engine::http::{HeaderMap, StreamingResponse, Version};
-use mcpgateway_engine::{ClientOptions, Error, ErrorKind, Response};
+use mcpgateway_engine::json::{Document, Options};
+use mcpgateway_engine::{ClientOptions, Error, ErrorKind, Response, Sent};
 use mcpgateway_shm::generation;
 use pyo3::exceptions::PyUnicodeDecodeError;
 use pyo3::prelude::*;
@@ -11,9 +12,12 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString};
 use tokio::sync::Mutex;
 
-use crate::awaitable::{Pending, awaitable};
-use crate::error::exceptions;
+use crate::awaitable::{Pending, awaitable, is_loop_running};
+use crate::document::PyDocument;
+use crate::error::{exceptions, would_block_the_loop};
+use crate::interpreter::guard;
 use crate::payload::{PyPayload, PyTransfer};
+use crate::text::Text;
 
 /// A complete reply.
 #[pyclass(name = "Response", module = "mcpgateway_rust", frozen)]
@@ -21,6 +25,8 @@ pub struct PyResponse {
     response: Response,
     body: Py<PyPayload>,
     headers: PyOnceLock<Py<PyAny>>,
+    /// The body as JSON, once somebody asked.
+    document: Arc<OnceLock<Document>>,
 }
 
 impl PyResponse {
@@ -30,7 +36,8 @@ impl PyResponse {
     /// `MemoryError` when there is no memory for it.
     pub fn convert(py: Python<'_>, response: Response) -> PyResult<Py<PyAny>> {
         let body = Py::new(py, PyPayload::new(response.body.clone()))?;
-        Ok(Py::new(py, Self { response, body, headers: PyOnceLock::new() })?.into_any())
+        Ok(Py::new(py, Self { response, body, headers: PyOnceLock::new(), document: Arc::default() })?
+            .into_any())
     }
 
     /// As [`convert`](Self::convert), for who awaits it.
@@ -83,6 +90,39 @@ impl PyResponse {
             Ok(text) => Ok(PyString::new(py, text)),
             Err(error) => Err(PyUnicodeDecodeError::new_utf8(py, bytes, error)?.into()),
         }
+    }
+
+    /// The body as a JSON document.
+    fn json(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        guard(py, || {
+            if let Some(document) = self.document.get() {
+                return PyDocument::convert(py, document.clone());
+            }
+            let body = Text::from(self.response.body.clone());
+            if !body.is_short() && is_loop_running(py)? {
+                let message =
+                    "reading this much JSON would hold up the event loop: use `await response.document()`";
+                return Err(would_block_the_loop(py, message));
+            }
+            let read =
+                |text| Document::parse(text, &Options::default()).map_err(|error| error.with_sent(Sent::Yes));
+            let document = body.run(py, read)?;
+            PyDocument::convert(py, self.document.get_or_init(|| document).clone())
+        })
+    }
+
+    /// Await the body as a JSON document, which is read on a thread of its own.
+    fn document<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let (read, body) = (Arc::clone(&self.document), self.response.body.clone());
+        let reading = async move {
+            if let Some(document) = read.get() {
+                return Ok(document.clone());
+            }
+            let document = Document::open(move || body.into_bytes(), Options::default()).await;
+            let document = document.map_err(|error| error.with_sent(Sent::Yes))?;
+            Ok(read.get_or_init(|| document).clone())
+        };
+        guard(py, || awaitable(py, reading, PyDocument::convert))
     }
 
     /// Bytes of the body, decoded; also those received with `into` or `to_file`.

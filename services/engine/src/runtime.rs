@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -83,6 +84,27 @@ impl<T, F: Future<Output = Result<T>>> Future for CatchPanic<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)))
             .unwrap_or_else(|panic| Poll::Ready(Err(Error::from_panic(panic.as_ref()))))
+    }
+}
+
+/// As [`blocking`], for work that looks, now and then, at a flag that is set when the future is dropped.
+///
+/// # Errors
+/// [`ErrorKind::Cancelled`] when the runtime is shutting down.
+pub async fn blocking_until_dropped<T: Send + 'static>(
+    work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
+) -> Result<T> {
+    let dropped = SetOnDrop::default();
+    let flag = Arc::clone(&dropped.0);
+    blocking(move || work(&flag)).await
+}
+
+#[derive(Default)]
+struct SetOnDrop(Arc<AtomicBool>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -126,16 +126,16 @@ impl Document {
         Ok(document)
     }
 
-    /// As [`parse`](Self::parse), on a thread that may take its time. Dropping the future stops it.
+    /// As [`parse`](Self::parse) of what `text` returns, on a thread that may take its time. Dropping the future
+    /// stops it.
     ///
     /// # Errors
-    /// As for `parse`.
-    pub async fn open(text: Bytes, options: Options) -> Result<Self> {
-        let cancel = CancelOnDrop::default();
-        let cancelled = Arc::clone(&cancel.0);
-        let parsed = runtime::blocking(move || Self::parse_unless(text, &options, &cancelled)).await?;
-        drop(cancel);
-        parsed
+    /// As for `parse`, and what `text` returns.
+    pub async fn open(
+        text: impl FnOnce() -> Result<Bytes> + Send + 'static,
+        options: Options,
+    ) -> Result<Self> {
+        runtime::blocking_until_dropped(move |dropped| Self::parse_unless(text()?, &options, dropped)).await?
     }
 
     /// The value of the whole text.
@@ -186,16 +186,6 @@ impl fmt::Debug for Document {
             .field("bytes", &self.inner.text.len())
             .field("containers", &self.inner.containers.len())
             .finish()
-    }
-}
-
-/// Tells a parser to stop when nobody waits for it any more.
-#[derive(Default)]
-struct CancelOnDrop(Arc<AtomicBool>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -346,6 +346,13 @@ impl Node {
         members.map(|child| Member { key: child.key, value: self.with(child.value) }).collect()
     }
 
+    /// Whether this is an object that has the same key twice; what is inside of its values does not count.
+    #[must_use]
+    pub fn repeats_a_key(&self) -> bool {
+        let container = self.container().filter(|_| self.kind() == Kind::Object);
+        container.is_some_and(|container| self.inner().repeated_key(container).is_some())
+    }
+
     /// The bytes of the value, as they are written.
     #[must_use]
     pub fn raw(&self) -> Bytes {

@@ -15,11 +15,12 @@ use crate::error::{Error, Result};
 /// How much of a text is read for one look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Whole {
-    /// Up to the end of the value. Of a key that is there twice, the first counts, as there is no look at the rest.
-    #[default]
-    No,
     /// All of it: the answer is the one that a [`Document`] gives, and what follows the value is checked too.
+    #[default]
     Yes,
+    /// Up to the end of the value. Of a key that is there twice, the first counts, as there is no look at the rest:
+    /// whoever reads the whole text may see another value.
+    No,
 }
 
 /// The value at `pointer`, as a document of its own. What is before it is checked and passed over, and kept
