@@ -30,7 +30,7 @@ pub(crate) fn value<'py>(py: Python<'py>, node: &Node) -> PyResult<Bound<'py, Py
 /// The `str` that the bytes between the quotes of a string stand for.
 pub(crate) fn string<'py>(py: Python<'py>, raw: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let written = Written { end: raw.len(), escaped: raw.contains(&b'\\'), ascii: raw.is_ascii() };
-    new_string(py, raw, written).map(|text| text.into_bound(py))
+    new_string(py, raw, written)
 }
 
 /// The keys of members, as a list.
@@ -58,8 +58,8 @@ pub(crate) fn write(object: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
 const SLICE: Duration = Duration::from_micros(800);
 /// How long the GIL is left alone then: without a real sleep the longest gap was 170 ms instead of 4.
 const REST: Duration = Duration::from_micros(50);
-/// Tokens between two looks at the clock.
-const TOKENS_A_LOOK: usize = 64;
+/// Values between two looks at the clock.
+const VALUES_A_LOOK: usize = 64;
 
 /// Python objects of `document`, made a few at a time on a thread of its own. Dropping the future stops it.
 ///
@@ -119,9 +119,12 @@ enum Progress {
 }
 
 /// A container that is being filled.
-enum Open {
-    List { list: Py<PyAny>, filled: isize },
-    Dict { dict: Py<PyAny>, key: Option<Py<PyAny>> },
+struct Open {
+    container: Py<PyAny>,
+    /// How many elements a list has; none for a dict.
+    filled: Option<isize>,
+    /// What it is called in the dict around it.
+    key: Option<Py<PyAny>>,
 }
 
 /// Makes the Python objects of one value.
@@ -145,9 +148,14 @@ impl Builder {
 
     /// Make objects until the end, or until the deadline has passed.
     fn run(&mut self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Progress> {
+        // Only taken here, with the GIL. Where it is taken already, by a run that this one interrupts, keys are made
+        // anew.
+        let mut shared = KEYS.try_lock();
+        let mut none = Keys::default();
+        let keys = shared.as_deref_mut().unwrap_or(&mut none);
         loop {
-            for _ in 0..TOKENS_A_LOOK {
-                if !self.step(py)? {
+            for _ in 0..VALUES_A_LOOK {
+                if !self.step(py, keys)? {
                     return Ok(Progress::Done);
                 }
             }
@@ -157,46 +165,49 @@ impl Builder {
         }
     }
 
-    /// Take one token; false at the end.
+    /// Begin, make or end one value; false at the end.
     #[inline]
-    fn step(&mut self, py: Python<'_>) -> PyResult<bool> {
-        let Some(token) = self.walk.next_token() else { return Ok(false) };
+    fn step(&mut self, py: Python<'_>, keys: &mut Keys) -> PyResult<bool> {
+        let Some(mut token) = self.walk.next_token() else { return Ok(false) };
+        let mut key = None;
+        if let Some(Open { filled: None, .. }) = self.open.last()
+            && let Token::String(raw, written) = token
+        {
+            key = Some(keys.string(py, raw, written)?);
+            token = self.walk.next_token().expect("a value follows its key");
+        }
         let made = match token {
-            Token::String(raw, written) => match self.open.last_mut() {
-                Some(Open::Dict { key: key @ None, .. }) => {
-                    *key = Some(key_string(py, raw, written)?);
-                    return Ok(true);
-                }
-                _ => new_string(py, raw, written)?,
-            },
+            Token::String(raw, written) => new_string(py, raw, written)?,
             Token::Number(number) => match new_number(py, number)? {
                 Ok(number) => number,
                 Err(what) => return Err(self.wrong(py, what)),
             },
-            Token::Boolean(value) => value.into_pyobject(py)?.to_owned().into_any().unbind(),
-            Token::Null => py.None(),
+            Token::Boolean(value) => value.into_pyobject(py)?.to_owned().into_any(),
+            Token::Null => py.None().into_bound(py),
             Token::Array(count) => {
-                let list = self.new_list(py, count)?;
-                self.open.push(Open::List { list, filled: 0 });
+                let list = self.new_list(py, count)?.unbind();
+                self.open.push(Open { container: list, filled: Some(0), key: key.map(Bound::unbind) });
                 return Ok(true);
             }
             Token::Object(_) => {
-                self.open.push(Open::Dict { dict: PyDict::new(py).into_any().unbind(), key: None });
+                let dict = PyDict::new(py).into_any().unbind();
+                self.open.push(Open { container: dict, filled: None, key: key.map(Bound::unbind) });
                 return Ok(true);
             }
-            Token::End => match self.open.pop().expect("what ends has begun") {
-                Open::List { list, .. } => {
-                    self.show(&list);
-                    list
+            Token::End => {
+                let ended = self.open.pop().expect("what ends has begun");
+                if ended.filled.is_some() {
+                    self.show(&ended.container);
                 }
-                Open::Dict { dict, .. } => dict,
-            },
+                key = ended.key.map(|key| key.into_bound(py));
+                ended.container.into_bound(py)
+            }
         };
-        self.add(py, made)?;
+        self.add(py, key, made)?;
         Ok(true)
     }
 
-    fn new_list(&self, py: Python<'_>, count: u32) -> PyResult<Py<PyAny>> {
+    fn new_list<'py>(&self, py: Python<'py>, count: u32) -> PyResult<Bound<'py, PyAny>> {
         // SAFETY: attached; the result is checked for null by `from_owned`.
         let list = from_owned(py, unsafe { ffi::PyList_New(count as isize) })?;
         if self.hidden {
@@ -215,24 +226,21 @@ impl Builder {
 
     /// Put a finished object where it belongs.
     #[inline]
-    fn add(&mut self, py: Python<'_>, made: Py<PyAny>) -> PyResult<()> {
-        match self.open.last_mut() {
-            None => self.made = Some(made),
-            Some(Open::List { list, filled }) => {
-                // SAFETY: the list was made for as many elements as the text has, of which this is the next: the
-                // slot is empty, and takes over the reference.
-                unsafe { ffi::PyList_SET_ITEM(list.as_ptr(), *filled, made.into_ptr()) };
-                *filled += 1;
-            }
-            Some(Open::Dict { dict, key }) => {
-                let key = key.take().expect("a value follows its key");
-                // SAFETY: a dict of ours, and two objects that are alive; it takes references of its own.
-                let failed = unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), made.as_ptr()) } != 0;
-                if failed {
-                    return Err(PyErr::fetch(py));
-                }
-            }
-        }
+    fn add(&mut self, py: Python<'_>, key: Option<Bound<'_, PyAny>>, made: Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(Open { container, filled, .. }) = self.open.last_mut() else {
+            self.made = Some(made.unbind());
+            return Ok(());
+        };
+        let Some(filled) = filled else {
+            let key = key.expect("a member has a key");
+            // SAFETY: a dict of ours, and two objects that are alive; it takes references of its own.
+            let failed = unsafe { ffi::PyDict_SetItem(container.as_ptr(), key.as_ptr(), made.as_ptr()) } != 0;
+            return if failed { Err(PyErr::fetch(py)) } else { Ok(()) };
+        };
+        // SAFETY: the list was made for as many elements as the text has, of which this is the next: the slot is
+        // empty, and takes over the reference.
+        unsafe { ffi::PyList_SET_ITEM(container.as_ptr(), *filled, made.into_ptr()) };
+        *filled += 1;
         Ok(())
     }
 
@@ -244,14 +252,14 @@ impl Builder {
 
 /// The object that an interpreter's function made, or the error it set.
 #[inline]
-fn from_owned(py: Python<'_>, made: *mut ffi::PyObject) -> PyResult<Py<PyAny>> {
+fn from_owned(py: Python<'_>, made: *mut ffi::PyObject) -> PyResult<Bound<'_, PyAny>> {
     // SAFETY: null, or a reference that is ours.
-    unsafe { Bound::from_owned_ptr_or_err(py, made) }.map(Bound::unbind)
+    unsafe { Bound::from_owned_ptr_or_err(py, made) }
 }
 
 /// The `int` or `float`; or why Python has none.
 #[inline]
-fn new_number(py: Python<'_>, number: Number<'_>) -> PyResult<Result<Py<PyAny>, &'static str>> {
+fn new_number<'py>(py: Python<'py>, number: Number<'_>) -> PyResult<Result<Bound<'py, PyAny>, &'static str>> {
     let made = match number {
         // SAFETY: attached; the result is checked for null by `from_owned`.
         Number::Signed(number) => unsafe { ffi::PyLong_FromLongLong(number) },
@@ -265,7 +273,7 @@ fn new_number(py: Python<'_>, number: Number<'_>) -> PyResult<Result<Py<PyAny>, 
     from_owned(py, made).map(Ok)
 }
 
-fn large_number(py: Python<'_>, digits: &str) -> PyResult<Result<Py<PyAny>, &'static str>> {
+fn large_number<'py>(py: Python<'py>, digits: &str) -> PyResult<Result<Bound<'py, PyAny>, &'static str>> {
     let digits = CString::new(digits).expect("digits are no NUL");
     // SAFETY: attached; the text ends with NUL, and nobody asks where reading it ended.
     let made = unsafe { ffi::PyLong_FromString(digits.as_ptr(), std::ptr::null_mut(), 10) };
@@ -279,7 +287,7 @@ fn large_number(py: Python<'_>, digits: &str) -> PyResult<Result<Py<PyAny>, &'st
 
 /// The `str` of a string.
 #[inline]
-fn new_string(py: Python<'_>, raw: &[u8], written: Written) -> PyResult<Py<PyAny>> {
+fn new_string<'py>(py: Python<'py>, raw: &[u8], written: Written) -> PyResult<Bound<'py, PyAny>> {
     if written.escaped {
         let text = unescape(raw);
         return if text.is_ascii() { ascii_string(py, &text) } else { wide_string(py, &text) };
@@ -288,7 +296,7 @@ fn new_string(py: Python<'_>, raw: &[u8], written: Written) -> PyResult<Py<PyAny
 }
 
 #[inline]
-fn ascii_string(py: Python<'_>, text: &[u8]) -> PyResult<Py<PyAny>> {
+fn ascii_string<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
     let len = text.len().try_into().map_err(|_| PyMemoryError::new_err("a string larger than memory"))?;
     // SAFETY: attached; the result is checked for null by `from_owned`.
     let made = from_owned(py, unsafe { ffi::PyUnicode_New(len, 127) })?;
@@ -302,24 +310,12 @@ fn ascii_string(py: Python<'_>, text: &[u8]) -> PyResult<Py<PyAny>> {
 }
 
 /// The `str` of UTF-8 that is not ASCII.
-fn wide_string(py: Python<'_>, text: &[u8]) -> PyResult<Py<PyAny>> {
-    let text = std::str::from_utf8(text).expect("checked when the document was opened");
-    // What a character begins with says how wide it is: from 0xC4 on more than 8 bits, from 0xF0 on more than 16.
-    let (mut count, mut highest) = (0_isize, 0_u8);
-    for byte in text.bytes() {
-        count += isize::from(byte & 0xC0 != 0x80);
-        highest = highest.max(byte);
-    }
-    let most = match highest {
-        0xF0.. => 0x10_FFFF,
-        0xC4.. => 0xFFFF,
-        _ => 0xFF,
-    };
+fn wide_string<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let (count, most) = measure(text);
     // SAFETY: attached; the result is checked for null by `from_owned`.
-    let made = from_owned(py, unsafe { ffi::PyUnicode_New(count, most) })?;
+    let made = from_owned(py, unsafe { ffi::PyUnicode_New(count.cast_signed(), most) })?;
     // SAFETY: the string was just made, and nobody else has seen it.
     let room = unsafe { ffi::PyUnicode_DATA(made.as_ptr()) };
-    let count = count.unsigned_abs();
     match most {
         // SAFETY: the string has `count` characters of one byte, and it is ours alone.
         0xFF => {
@@ -335,10 +331,61 @@ fn wide_string(py: Python<'_>, text: &[u8]) -> PyResult<Py<PyAny>> {
     Ok(made)
 }
 
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// How many characters UTF-8 has, and the largest that a string for them has to hold.
+fn measure(text: &[u8]) -> (usize, u32) {
+    let (mut continued, mut wide, mut widest) = (0, 0_u64, 0_u64);
+    let (eights, rest) = text.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    for eight in eights.iter().chain([&last]) {
+        let bytes = u64::from_le_bytes(*eight);
+        let first = bytes & (bytes << 1) & HIGHS;
+        continued += (bytes & HIGHS & !first).count_ones() as usize;
+        // A character begins with 0xC4 or more if it has more than 8 bits, with 0xF0 or more if more than 16.
+        wide |= first & (bytes << 2 | bytes << 3 | bytes << 4 | bytes << 5);
+        widest |= first & (bytes << 2) & (bytes << 3);
+    }
+    let most = match (wide, widest) {
+        (_, 1..) => 0x10_FFFF,
+        (1.., _) => 0xFFFF,
+        _ => 0xFF,
+    };
+    (text.len() - continued, most)
+}
+
+/// Write the characters of UTF-8, eight at a time where they are ASCII.
 #[inline]
-fn fill<T>(room: &mut [T], text: &str, narrow: impl Fn(u32) -> T) {
-    for (slot, character) in room.iter_mut().zip(text.chars()) {
-        *slot = narrow(u32::from(character));
+fn fill<T>(room: &mut [T], mut text: &[u8], narrow: impl Fn(u32) -> T) {
+    let mut slots = room;
+    loop {
+        while let Some((eight, rest)) = text.split_first_chunk::<8>()
+            && u64::from_le_bytes(*eight) & HIGHS == 0
+        {
+            let (now, later) = slots.split_at_mut(8);
+            for (slot, byte) in now.iter_mut().zip(eight) {
+                *slot = narrow(u32::from(*byte));
+            }
+            (text, slots) = (rest, later);
+        }
+        let Some((slot, later)) = slots.split_first_mut() else { return };
+        let (character, len) = first_character(text);
+        *slot = narrow(character);
+        (text, slots) = (&text[len..], later);
+    }
+}
+
+/// The first character of valid UTF-8, and its length.
+#[inline]
+fn first_character(text: &[u8]) -> (u32, usize) {
+    let continued = |at: usize| u32::from(text[at] & 0x3F);
+    let first = u32::from(text[0]);
+    match first {
+        0..0x80 => (first, 1),
+        0x80..0xE0 => ((first & 0x1F) << 6 | continued(1), 2),
+        0xE0..0xF0 => ((first & 0x0F) << 12 | continued(1) << 6 | continued(2), 3),
+        _ => ((first & 0x07) << 18 | continued(1) << 12 | continued(2) << 6 | continued(3), 4),
     }
 }
 
@@ -347,50 +394,58 @@ const CACHED_KEYS: usize = 1024;
 /// Longer ones are made each time.
 const LONGEST_CACHED: usize = 32;
 
-/// Keys that were made before, by a hash of their bytes; each with its own hash already known.
-static KEYS: Mutex<Vec<Option<CachedKey>>> = Mutex::new(Vec::new());
+/// Keys that were made before, each with its own hash already known.
+static KEYS: Mutex<Keys> = Mutex::new(Keys { cached: Vec::new() });
+
+/// A cache of keys, by a hash of their bytes; of no size until it is used.
+#[derive(Default)]
+struct Keys {
+    cached: Vec<Option<CachedKey>>,
+}
 
 struct CachedKey {
     bytes: [u8; LONGEST_CACHED],
-    len: u8,
+    len: usize,
     key: Py<PyAny>,
 }
 
-/// The `str` of a key.
-#[inline]
-fn key_string(py: Python<'_>, raw: &[u8], written: Written) -> PyResult<Py<PyAny>> {
-    if raw.len() > LONGEST_CACHED || written.escaped {
-        return new_string(py, raw, written);
+impl Keys {
+    /// The `str` of a key.
+    #[inline]
+    fn string<'py>(&mut self, py: Python<'py>, raw: &[u8], written: Written) -> PyResult<Bound<'py, PyAny>> {
+        if raw.len() > LONGEST_CACHED || written.escaped {
+            return new_string(py, raw, written);
+        }
+        if self.cached.is_empty() {
+            self.cached.resize_with(CACHED_KEYS, || None);
+        }
+        let slot = &mut self.cached[slot_of(raw)];
+        if let Some(cached) = slot
+            && cached.bytes.get(..cached.len) == Some(raw)
+        {
+            return Ok(cached.key.bind(py).clone());
+        }
+        let key = new_string(py, raw, written)?;
+        let mut bytes = [0; LONGEST_CACHED];
+        bytes[..raw.len()].copy_from_slice(raw);
+        *slot = Some(CachedKey { bytes, len: raw.len(), key: key.clone().unbind() });
+        Ok(key)
     }
-    // Held only here, with the GIL, and nothing below runs Python code; were it held, the key is made anew.
-    let Ok(mut keys) = KEYS.try_lock() else { return new_string(py, raw, written) };
-    if keys.is_empty() {
-        keys.resize_with(CACHED_KEYS, || None);
-    }
-    let slot = &mut keys[slot_of(raw)];
-    if let Some(cached) = slot
-        && cached.bytes[..usize::from(cached.len)] == *raw
-    {
-        return Ok(cached.key.clone_ref(py));
-    }
-    let key = new_string(py, raw, written)?;
-    let mut bytes = [0; LONGEST_CACHED];
-    bytes[..raw.len()].copy_from_slice(raw);
-    let len = u8::try_from(raw.len()).expect("short");
-    *slot = Some(CachedKey { bytes, len, key: key.clone_ref(py) });
-    Ok(key)
 }
 
 /// Where a key is cached. A sender who makes keys collide only makes them be made anew.
 #[inline]
 fn slot_of(raw: &[u8]) -> usize {
-    let eight = |at: usize| {
-        let mut word = [0; 8];
-        let part = &raw[at..raw.len().min(at + 8)];
-        word[..part.len()].copy_from_slice(part);
-        u64::from_le_bytes(word)
+    // The first and the last bytes, which overlap where there are few.
+    let (first, last) = match (raw.first_chunk::<8>(), raw.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => match (raw.first_chunk::<4>(), raw.last_chunk::<4>()) {
+            (Some(first), Some(last)) => {
+                (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+            }
+            _ => raw.iter().fold((0, 0), |(first, last), byte| (first << 8 | u64::from(*byte), last)),
+        },
     };
-    let (first, last) = (eight(0), eight(raw.len().saturating_sub(8)));
     let mixed = (first ^ last.rotate_left(23) ^ raw.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> 54) as usize
 }

@@ -196,9 +196,9 @@ impl<'n> Builder<'n> {
     }
 
     /// Make the column one of `data`, with what was missing so far filled.
-    fn settle(&mut self, data: ColumnData) -> Result<(), String> {
+    fn settle(&mut self, data: impl FnOnce(usize) -> ColumnData) -> Result<(), String> {
         if let ColumnData::Missing(count) = self.data {
-            self.data = data;
+            self.data = data(self.records);
             for _ in 0..count {
                 let fill = self.fill.expect("only what has a fill may be missing").clone();
                 self.push_value(&fill)?;
@@ -208,7 +208,7 @@ impl<'n> Builder<'n> {
     }
 
     fn push_bool(&mut self, value: bool) -> Result<(), String> {
-        self.settle(ColumnData::Bool(Vec::with_capacity(self.records)))?;
+        self.settle(|records| ColumnData::Bool(Vec::with_capacity(records)))?;
         match &mut self.data {
             ColumnData::Bool(values) => {
                 values.push(value);
@@ -219,7 +219,7 @@ impl<'n> Builder<'n> {
     }
 
     fn push_int(&mut self, value: i64) -> Result<(), String> {
-        self.settle(ColumnData::Int(Vec::with_capacity(self.records)))?;
+        self.settle(|records| ColumnData::Int(Vec::with_capacity(records)))?;
         match &mut self.data {
             ColumnData::Int(values) => values.push(value),
             #[expect(clippy::cast_precision_loss, reason = "rounded to the nearest, as its text would be")]
@@ -230,7 +230,7 @@ impl<'n> Builder<'n> {
     }
 
     fn push_float(&mut self, value: f64) -> Result<(), String> {
-        self.settle(ColumnData::Float(Vec::with_capacity(self.records)))?;
+        self.settle(|records| ColumnData::Float(Vec::with_capacity(records)))?;
         if let ColumnData::Int(values) = &self.data {
             let mut floats = Vec::with_capacity(self.records);
             #[expect(clippy::cast_precision_loss, reason = "rounded to the nearest, as its text would be")]
@@ -247,7 +247,7 @@ impl<'n> Builder<'n> {
     }
 
     fn push_text(&mut self, raw: Option<(u32, u32)>) -> Result<(), String> {
-        self.settle(ColumnData::Text(Vec::with_capacity(self.records)))?;
+        self.settle(|records| ColumnData::Text(Vec::with_capacity(records)))?;
         match &mut self.data {
             ColumnData::Text(values) => {
                 values.push(raw);
@@ -266,7 +266,7 @@ impl<'n> Builder<'n> {
                 Fill::Float(_) => ColumnData::Float(Vec::new()),
                 Fill::Null | Fill::Text(_) => ColumnData::Text(Vec::new()),
             };
-            self.settle(empty).map_err(|what| node.error(what))?;
+            self.settle(|_| empty).map_err(|what| node.error(what))?;
         }
         Ok(Column { data: self.data })
     }

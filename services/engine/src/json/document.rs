@@ -162,7 +162,9 @@ impl Document {
     /// The error that says `what` about the value at byte `offset`.
     #[must_use]
     pub fn error_at(&self, offset: usize, what: impl Into<String>) -> Error {
-        syntax_error(what, place_of(&self.inner.text, offset, self.inner.pointer_to(offset)))
+        let place = place_of(&self.inner.text, offset, self.inner.pointer_to(offset));
+        let subject = format!("{}: {}", what.into(), place.with_pointer());
+        Error::new(ErrorKind::Json(place), subject).with_phase(Phase::Parse)
     }
 
     fn refuse_duplicates(&self, cancelled: &AtomicBool) -> Result<()> {
@@ -252,9 +254,9 @@ fn limit(subject: String, name: &'static str, limit: usize, got: usize) -> Error
     Error::new(kind, subject).with_phase(Phase::Parse)
 }
 
-/// The error that says `what` is wrong at `place`.
-pub(super) fn syntax_error(what: impl Into<String>, place: Place) -> Error {
-    let subject = format!("{}: {place}", what.into());
+/// The error that says `what` is wrong at `place`; without the pointer, whose keys may be anything.
+fn syntax_error(what: &str, place: Place) -> Error {
+    let subject = format!("{what}: {place}");
     Error::new(ErrorKind::Json(place), subject).with_phase(Phase::Parse)
 }
 

@@ -3,6 +3,13 @@
 /// Where the number that begins at `at` ends; none if it is none (RFC 8259, section 6).
 #[inline]
 pub(super) fn number_end(text: &[u8], at: usize) -> Option<usize> {
+    if let Some(short) = Short::read(text, at) {
+        return Some(short.end);
+    }
+    any_number_end(text, at)
+}
+
+fn any_number_end(text: &[u8], at: usize) -> Option<usize> {
     let mut at = at + usize::from(text[at] == b'-');
     at = match text.get(at)? {
         b'0' => at + 1,
@@ -38,7 +45,8 @@ fn digits_end(text: &[u8], mut at: usize) -> usize {
 
 #[inline]
 fn eight_at(text: &[u8], at: usize) -> Option<u64> {
-    text.get(at..)?.first_chunk().map(|eight| u64::from_le_bytes(*eight))
+    let eight = text.get(at..at.checked_add(8)?)?;
+    Some(u64::from_le_bytes(eight.try_into().expect("eight bytes")))
 }
 
 /// How many of the eight bytes are digits before the first that is none.
@@ -59,6 +67,73 @@ fn eight_digits(eight: u64) -> u64 {
     let upper = (pairs & 0x0000_00FF_0000_00FF).wrapping_mul(0x000F_4240_0000_0064);
     let lower = (pairs >> 16 & 0x0000_00FF_0000_00FF).wrapping_mul(0x0000_2710_0000_0001);
     upper.wrapping_add(lower) >> 32
+}
+
+/// A number such as most of those in embeddings are: one digit, a point, one to eight digits. Read without a
+/// branch that depends on how many: benches/rust/json.rs open/embeddings.
+struct Short {
+    negative: bool,
+    mantissa: u64,
+    /// Digits behind the point.
+    digits: usize,
+    end: usize,
+}
+
+impl Short {
+    /// The longest, and one more byte that ends it.
+    const ROOM: usize = 12;
+
+    /// The number at `at`, if it is such a one and not the last of the text.
+    #[inline(always)]
+    fn read(text: &[u8], at: usize) -> Option<Self> {
+        let room: &[u8; Self::ROOM] = text.get(at..at.checked_add(Self::ROOM)?)?.try_into().ok()?;
+        let negative = room[0] == b'-';
+        let sign = usize::from(negative);
+        let (whole, point) = (room[sign].wrapping_sub(b'0'), room[sign + 1]);
+        let eight = u64::from_le_bytes(*room[sign + 2..].first_chunk()?);
+        let digits = leading_digits(eight);
+        if whole > 9 || point != b'.' || digits == 0 {
+            return None;
+        }
+        let behind = room.get(sign + 2 + digits)?;
+        if matches!(behind, b'0'..=b'9' | b'e' | b'E') {
+            return None;
+        }
+        let mantissa = u64::from(whole) * GROWN_BY[digits] + eight_digits(padded(eight, digits));
+        Some(Self { negative, mantissa, digits, end: at + sign + 2 + digits })
+    }
+
+    #[inline(always)]
+    fn double(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "at most nine digits")]
+        let size = self.mantissa as f64 / EXACT_POWERS[self.digits];
+        if self.negative { -size } else { size }
+    }
+
+    /// For at most 2^24 as mantissa.
+    #[inline(always)]
+    fn single(&self) -> f32 {
+        #[expect(clippy::cast_precision_loss, reason = "at most 2^24")]
+        let digits = self.mantissa as f32;
+        #[expect(clippy::cast_possible_truncation, reason = "10^8 is exact in single precision too")]
+        let size = digits / EXACT_POWERS[self.digits] as f32;
+        if self.negative { -size } else { size }
+    }
+}
+
+/// Eight digits, of which zeros come first, of the first `digits` digits of `eight`: one to eight.
+#[inline(always)]
+fn padded(eight: u64, digits: usize) -> u64 {
+    const ZEROS: [u64; 9] = {
+        let mut zeros = [0; 9];
+        let mut digits = 1;
+        while digits < 8 {
+            zeros[digits] = 0x3030_3030_3030_3030 >> (8 * digits);
+            digits += 1;
+        }
+        zeros
+    };
+    eight << (64 - 8 * digits) | ZEROS[digits]
 }
 
 /// What a number is.
@@ -94,6 +169,9 @@ const EXACT_POWERS: [f64; 23] = [
 /// The number at `at` of a valid text, and where it ends.
 #[inline]
 pub(super) fn number_at(text: &[u8], at: usize) -> (Number<'_>, usize) {
+    if let Some(short) = Short::read(text, at) {
+        return (Number::Float(short.double()), short.end);
+    }
     let parts = Parts::read(text, at);
     let number = if parts.is_whole { parts.whole(text, at) } else { Number::Float(parts.double(text, at)) };
     (number, parts.end)
@@ -102,6 +180,9 @@ pub(super) fn number_at(text: &[u8], at: usize) -> (Number<'_>, usize) {
 /// The double nearest to the number at `at` of a valid text, and where the number ends.
 #[inline]
 pub(super) fn double_at(text: &[u8], at: usize) -> (f64, usize) {
+    if let Some(short) = Short::read(text, at) {
+        return (short.double(), short.end);
+    }
     let parts = Parts::read(text, at);
     (parts.double(text, at), parts.end)
 }
@@ -110,6 +191,12 @@ pub(super) fn double_at(text: &[u8], at: usize) -> (f64, usize) {
 /// double, which may be another), and where the number ends.
 #[inline]
 pub(super) fn single_at(text: &[u8], at: usize) -> (f32, usize) {
+    // By way of a double it would be rounded twice, so only digits that a single holds exactly go this way.
+    if let Some(short) = Short::read(text, at)
+        && short.mantissa <= 1 << 24
+    {
+        return (short.single(), short.end);
+    }
     let parts = Parts::read(text, at);
     (parts.single(text, at), parts.end)
 }
@@ -162,11 +249,12 @@ impl Parts {
         // Both the digits and the power are doubles, so that one operation rounds once (Clinger's fast path).
         if let Some(digits) = self.mantissa
             && digits <= 1 << 53
-            && let Some(power) = usize::try_from(self.exponent.unsigned_abs()).ok()
-            && let Some(power) = EXACT_POWERS.get(power)
+            && self.exponent.unsigned_abs() < EXACT_POWERS.len() as u64
         {
             #[expect(clippy::cast_precision_loss, reason = "at most 2^53")]
             let digits = digits as f64;
+            #[expect(clippy::cast_possible_truncation, reason = "below 23")]
+            let power = EXACT_POWERS[self.exponent.unsigned_abs() as usize];
             let size = if self.exponent < 0 { digits / power } else { digits * power };
             return if self.negative { -size } else { size };
         }
@@ -190,14 +278,24 @@ impl Parts {
     }
 }
 
+/// Powers of ten by which a number grows with so many digits more.
+const GROWN_BY: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
 /// Read digits on, into a number that may overflow; the caller counts them.
 #[inline]
 fn read_digits(text: &[u8], mut at: usize, number: &mut u64) -> usize {
-    while let Some(eight) = eight_at(text, at)
-        && leading_digits(eight) == 8
-    {
-        *number = number.wrapping_mul(100_000_000).wrapping_add(eight_digits(eight));
-        at += 8;
+    while let Some(eight) = eight_at(text, at) {
+        let digits = leading_digits(eight);
+        if digits == 8 {
+            *number = number.wrapping_mul(100_000_000).wrapping_add(eight_digits(eight));
+            at += 8;
+            continue;
+        }
+        if digits > 0 {
+            let last = eight_digits(padded(eight, digits));
+            *number = number.wrapping_mul(GROWN_BY[digits]).wrapping_add(last);
+        }
+        return at + digits;
     }
     while let Some(digit @ b'0'..=b'9') = text.get(at) {
         *number = number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));

@@ -20,15 +20,18 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}, byte {}", self.line, self.column, self.offset)?;
-        if self.pointer.is_empty() {
-            return Ok(());
-        }
-        // What is said in a message stays short, however deep or long-named the place is.
+        write!(f, "line {}, column {}, byte {}", self.line, self.column, self.offset)
+    }
+}
+
+impl Place {
+    /// The place and its pointer, cut short if it is long.
+    pub(super) fn with_pointer(&self) -> String {
         const SHOWN: usize = 200;
         match self.pointer.char_indices().nth(SHOWN) {
-            Some((end, _)) => write!(f, ", in {}…", &self.pointer[..end]),
-            None => write!(f, ", in {}", self.pointer),
+            Some((end, _)) => format!("{self}, at {}…", &self.pointer[..end]),
+            None if self.pointer.is_empty() => self.to_string(),
+            None => format!("{self}, at {}", self.pointer),
         }
     }
 }

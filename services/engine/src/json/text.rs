@@ -67,14 +67,24 @@ fn finish_slowly(text: &[u8], mut at: usize, mut escaped: bool, high: u64) -> Wr
 }
 
 /// Where the closing quote is of the string whose first byte behind the quote is at `start`, which may be far.
+#[inline]
 pub(super) fn closing_quote(text: &[u8], start: usize) -> usize {
     const NEAR: usize = 64;
     let mut at = start;
     loop {
-        let near = &text[at..text.len().min(at + NEAR)];
-        let found = near.iter().position(|byte| matches!(byte, b'"' | b'\\'));
-        let found = found.or_else(|| memchr2(b'"', b'\\', &text[at..])).expect("the text is valid");
-        at += found;
+        let near = at;
+        at = loop {
+            let eight = text.get(at..).and_then(|rest| rest.first_chunk());
+            let Some(eight) = eight.filter(|_| at - near < NEAR) else {
+                break at + memchr2(b'"', b'\\', &text[at..]).expect("the text is valid");
+            };
+            let eight = u64::from_le_bytes(*eight);
+            let hits = zeros_of(eight ^ (ONES * b'"' as u64)) | zeros_of(eight ^ (ONES * b'\\' as u64));
+            if hits != 0 {
+                break at + (hits.trailing_zeros() / 8) as usize;
+            }
+            at += 8;
+        };
         if text[at] == b'"' {
             return at;
         }
