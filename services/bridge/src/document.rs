@@ -509,11 +509,7 @@ impl PyElements {
 /// `JsonError` when it is none.
 #[pyfunction]
 pub fn loads<'py>(py: Python<'py>, buffer: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    guard(py, || {
-        let document =
-            Text::from_python(buffer)?.run(py, |text| Document::parse(text, &Options::default()))?;
-        objects::value(py, &document.root())
-    })
+    guard(py, || objects::loads(py, Text::from_python(buffer)?))
 }
 
 /// Await the Python objects of a JSON text, which are made a few at a time.
@@ -523,11 +519,7 @@ pub fn loads<'py>(py: Python<'py>, buffer: &Bound<'py, PyAny>) -> PyResult<Bound
 #[pyfunction]
 pub fn loads_async<'py>(py: Python<'py>, buffer: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     guard(py, || {
-        let text = Text::from_python(buffer)?;
-        let building = async move {
-            let document = Document::open(move || text.into_bytes(), Options::default()).await?;
-            objects::build_in_slices(document).await
-        };
+        let building = objects::build_in_slices(Text::from_python(buffer)?);
         awaitable(py, building, |_, built| built)
     })
 }

@@ -4,7 +4,7 @@
 //! by the `FAILPOINTS` environment variable of the [`fail`] crate: `FAILPOINTS=receive::chunk=1*panic`.
 
 /// Every point there is, in the order of a call.
-pub const POINTS: [&str; 25] = [
+pub const POINTS: [&str; 26] = [
     "request::url",
     "request::header",
     "payload::prepare",
@@ -30,6 +30,7 @@ pub const POINTS: [&str; 25] = [
     "json::columns",
     "json::base64",
     "json::splice",
+    "json::tape",
 ];
 
 /// Whether this build has the points.

@@ -32,6 +32,7 @@ mod place;
 mod pointer;
 mod scan;
 mod splice;
+mod tape;
 mod text;
 mod walk;
 
@@ -47,5 +48,6 @@ pub use peek::{Whole, peek};
 pub use place::Place;
 pub use pointer::Pointer;
 pub use splice::{Edit, Insert};
+pub use tape::{TAPE_FROM, TapeWalk, with_tape};
 pub use text::{Written, quoted, unescape};
 pub use walk::{Token, Walk};

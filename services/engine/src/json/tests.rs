@@ -120,6 +120,11 @@ proptest! {
     }
 
     #[test]
+    fn the_tape_of_simd_json_has_the_same_tokens(value in any_value(), pretty: bool) {
+        same_tokens(&written(&value, pretty))?;
+    }
+
+    #[test]
     fn every_pointer_leads_where_serde_json_goes(value in any_value(), pretty: bool) {
         let text = written(&value, pretty);
         let expected: Value = serde_json::from_str(&text).expect("JSON");
@@ -158,6 +163,48 @@ proptest! {
         agrees(text.as_bytes())?;
         agrees(format!("[\"{}\"]", text.replace('"', "\\\"")).as_bytes())?;
         agrees(format!("[{}]", vec![unit; times].join(",")).as_bytes())?;
+    }
+}
+
+/// Check that walking over a text and over its tape finds the same.
+fn same_tokens(text: &str) -> Result<(), TestCaseError> {
+    let text = text.as_bytes();
+    let document = document(Bytes::copy_from_slice(text));
+    let mut walk = Walk::new(&document.root());
+    let compared = with_tape(text, |mut tape| {
+        loop {
+            match (walk.next_token(), tape.next_token()) {
+                (Some(Token::String(raw, written)), Some(Token::String(read, _))) => {
+                    prop_assert_eq!(&*unescape(raw), read);
+                    prop_assert_eq!(written.escaped, raw.contains(&b'\\'));
+                }
+                (Some(Token::Number(Number::Float(ours))), Some(Token::Number(Number::Float(theirs)))) => {
+                    prop_assert_eq!(ours.to_bits(), theirs.to_bits());
+                }
+                (None, None) => return Ok(()),
+                (ours, theirs) => prop_assert_eq!(ours, theirs),
+            }
+        }
+    });
+    compared.expect("memory for a test").unwrap_or(Ok(()))
+}
+
+#[test]
+fn numbers_that_a_tape_would_round_are_left_to_the_text() {
+    let has_tape = |text: &str| with_tape(text.as_bytes(), |_| ()).expect("memory for a test").is_some();
+    for text in
+        ["18446744073709551616", "-9223372036854775809", "[1e400]", "[1e300]", "[1,", "\"\\ud800\"", "nul"]
+    {
+        assert!(!has_tape(text), "{text}");
+    }
+    for text in ["18446744073709551615", "-9223372036854775808", "[-0, -0.0, 1e-400, 123456789012345678.9]"] {
+        assert!(has_tape(text), "{text}");
+        same_tokens(text).expect("the same");
+    }
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+        let nested = |depth: usize| format!("{}1{}", open.repeat(depth), close.repeat(depth));
+        assert!(!has_tape(&nested(MAX_DEPTH + 1)));
+        same_tokens(&nested(MAX_DEPTH - 1)).expect("the same");
     }
 }
 
@@ -206,6 +253,10 @@ fn the_dialect_is_that_of_json_test_suite() {
         let text = std::fs::read(&path).expect("readable");
         let accepted = Document::parse(text.clone().into(), &Options::default()).is_ok();
         assert_eq!(accepted, find_fault(&text, MAX_DEPTH).is_none(), "{name}");
+        if with_tape(&text, |_| ()).expect("memory for a test").is_some() {
+            assert!(accepted, "{name}");
+            same_tokens(std::str::from_utf8(&text).expect("checked")).expect(&name);
+        }
         let numbers_and_depth = name.starts_with("i_number") || name == "i_structure_500_nested_arrays";
         assert_eq!(accepted, name.starts_with("y_") || numbers_and_depth, "{name}");
         *judged.entry(name[..1].to_owned()).or_insert(0) += 1;
