@@ -26,7 +26,7 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  ARGS="..." is passed on by test-rust, test-python, bench, cargo-bench and soak'
+	@echo '  ARGS="..." is passed on by test-rust, test-python, bench, bench-json, cargo-bench and soak'
 
 # ---- The environment
 
@@ -74,6 +74,10 @@ demo: $(INSTALLED)/demo ## From nothing to a table: large bodies up and down, be
 .PHONY: bench
 bench: $(INSTALLED)/bench ## Measure every figure against its peers (about an hour; ARGS="--quick" for a minute or two)
 	$(BIN)/python benches/python/first_light.py $(ARGS)
+
+.PHONY: bench-json
+bench-json: $(INSTALLED)/bench ## Measure JSON beside orjson and others (about forty minutes; ARGS="--quick" for ten)
+	$(BIN)/python benches/python/json_cases.py $(ARGS)
 
 .PHONY: cargo-bench
 cargo-bench: ## The benches in Rust

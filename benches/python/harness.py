@@ -159,10 +159,15 @@ def server(url: str | None = None) -> Iterator[str]:
 
 def measure(cell: Cell, url: str, bodies: Bodies, *, patience: float = 300.0) -> Sample:
     """Run `cell` in a process of its own against the server at `url`; give up after `patience` seconds."""
+    job = [asdict(cell), url, str(bodies.path(cell.size)), bodies.digest(cell.size)]
+    return in_a_process(__file__, job, cell, patience=patience)
+
+
+def in_a_process(script: str, job: list[Any], cell: Cell, *, patience: float = 300.0) -> Sample:
+    """The figures and notes that `script` prints for `job`, as a process of its own; none after `patience` seconds."""
     load = os.getloadavg()[0]
-    job = json.dumps([asdict(cell), url, str(bodies.path(cell.size)), bodies.digest(cell.size)])
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    command = [sys.executable, __file__, job]
+    command = [sys.executable, script, json.dumps(job)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=patience, env=environment, check=False)
     except subprocess.TimeoutExpired:
@@ -174,8 +179,8 @@ def measure(cell: Cell, url: str, bodies: Bodies, *, patience: float = 300.0) ->
     return Sample(cell, load, figures, notes)
 
 
-def machine() -> dict[str, Any]:
-    """The facts a figure means little without."""
+def machine(packages: dict[str, str | None] | None = None) -> dict[str, Any]:
+    """The facts a figure means little without; `packages` are the versions measured, the HTTP peers' if not given."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     huge_pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     return {
@@ -186,7 +191,7 @@ def machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "transparent_hugepage": huge_pages.read_text().strip() if huge_pages.exists() else "none",
         "python": platform.python_version(),
-        "packages": {peer.name: peer.version() for peer in PEERS.values()},
+        "packages": packages or {peer.name: peer.version() for peer in PEERS.values()},
         "load": os.getloadavg(),
     }
 

@@ -17,7 +17,7 @@ PROGRAM_SECONDS = 60.0
 
 EVERYTHING = """
     import asyncio, json, os, sys, tempfile
-    from mcpgateway_rust import AsyncClient, Client, Payload, Timeouts, exports_live
+    from mcpgateway_rust import AsyncClient, Client, Document, Payload, Timeouts, exports_live, loads, loads_async
     from mcpgateway_rust.services.a2a_service import invoke_agent, invoke_agent_async, invoke_many
     from support.source import source_array, source_bytes
     from support.waiting import wait_until
@@ -97,7 +97,22 @@ EVERYTHING = """
         "invoke_agent": (lambda: invoke_agent(f"{url}/echo", "POST", '{"x-test": "1"}', text), text.decode()),
         "invoke_agent_async": (lambda: bytes(asyncio.run(as_coroutine()).body), text),
         "invoke_many": (many, text),
+        "document": (lambda: Document(text)["a"].value(), 1),
+        "awaited document": (lambda: asyncio.run(awaited_document()), 1),
+        "peek": (lambda: Document.peek(text, "/a"), 1),
+        "numpy": (lambda: Document(b"[1, 2]").numpy("u1").tobytes(), bytes([1, 2])),
+        "columns": (lambda: Document(b'[{"a": 1}]').columns(["a"])["a"].tolist(), [1]),
+        "base64 part": (lambda: bytes(Document(b'"QQ=="').base64()), b"A"),
+        "splice": (lambda: bytes(Document(text).splice({"/a": b"2"})), b'{"a": 2}'),
+        "loads": (lambda: loads(text), {"a": 1}),
+        "awaited loads": (lambda: asyncio.run(awaited_loads()), {"a": 1}),
     }
+
+    async def awaited_document():
+        return (await Document.open_async(text)).at("/a").value()
+
+    async def awaited_loads():
+        return await loads_async(text)
 
     async def as_coroutine():
         return await invoke_agent_async(f"{url}/echo", text, timeouts=patient)
