@@ -5,10 +5,16 @@
 //! What is kept in a [`PerProcess`] is therefore made anew on first use in the child, and the
 //! inherited value is leaked, neither used nor dropped.
 
+use std::fs::File;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::os::fd::AsRawFd;
 use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// Descriptors that a forked child closes before anything else; -1 is a free place.
+static CLOSED_IN_CHILD: [AtomicI32; 128] = [const { AtomicI32::new(-1) }; 128];
 
 /// How often the line of processes that ends here has forked since the library was loaded.
 ///
@@ -25,6 +31,60 @@ pub fn generation() -> u64 {
 
 unsafe extern "C" fn count_fork() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    for place in &CLOSED_IN_CHILD {
+        let descriptor = place.swap(-1, Ordering::Relaxed);
+        if descriptor >= 0 {
+            // SAFETY: the child's copy of a file that a `ClosedInChild` owns, which from now on
+            // neither uses nor closes it; `close` may be called in a forked child.
+            unsafe { libc::close(descriptor) };
+        }
+    }
+}
+
+/// A file that a forked child does not inherit.
+///
+/// A lock (`flock`) lives as long as any copy of its descriptor: without this, the child of a dead
+/// worker would keep that worker's lease. Only as many files as there are places are closed; one more
+/// is inherited as usual.
+#[derive(Debug)]
+pub(crate) struct ClosedInChild {
+    file: ManuallyDrop<File>,
+    generation: u64,
+}
+
+impl ClosedInChild {
+    pub(crate) fn new(file: File) -> Self {
+        let generation = generation();
+        replace_first(-1, file.as_raw_fd());
+        Self { file: ManuallyDrop::new(file), generation }
+    }
+}
+
+impl Deref for ClosedInChild {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for ClosedInChild {
+    fn drop(&mut self) {
+        if self.generation == generation() {
+            replace_first(self.file.as_raw_fd(), -1);
+            // SAFETY: taken once, here; this process is the one that opened the file.
+            drop(unsafe { ManuallyDrop::take(&mut self.file) });
+        }
+    }
+}
+
+/// Put `new` in the first place that holds `old`.
+fn replace_first(old: i32, new: i32) {
+    for place in &CLOSED_IN_CHILD {
+        if place.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            return;
+        }
+    }
 }
 
 /// One value for each process: made on first use, made anew in a forked child.

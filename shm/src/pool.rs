@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use memmap2::MmapMut;
 
 use crate::fork::PerProcess;
+use crate::machine;
 use crate::region::RegionMut;
 
 /// The smallest region; below it the heap is as good.
@@ -261,17 +262,9 @@ fn map_fresh(capacity: usize) -> io::Result<MmapMut> {
     Ok(map)
 }
 
-/// Bytes of memory that this process may hope for: the cgroup's limit where there is one.
+/// Bytes of memory that this process may hope for, and no more than makes sense to keep idle.
 fn memory_of_this_machine() -> usize {
-    let limit =
-        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    let installed = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| memory_total(&text));
-    limit.into_iter().chain(installed).min().unwrap_or(MOST_IDLE)
-}
-
-fn memory_total(meminfo: &str) -> Option<usize> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+    machine::memory_limit().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MOST_IDLE)
 }
 
 #[cfg(test)]
@@ -349,12 +342,6 @@ mod tests {
         assert_eq!(pool.stats().regions_idle, 2);
         pool.trim();
         assert_eq!((pool.stats().regions_idle, pool.stats().idle_bytes), (0, 0));
-    }
-
-    #[test]
-    fn the_memory_of_the_machine_is_read() {
-        assert_eq!(memory_total("MemTotal:       24578964 kB\nMemFree: 1 kB\n"), Some(24_578_964 << 10));
-        assert_eq!(memory_total("nothing"), None);
     }
 
     proptest! {

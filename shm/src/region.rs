@@ -1,12 +1,16 @@
-//! One mapping, being written ([`RegionMut`]) or finished ([`Region`]).
+//! A body: being written into a mapping of the pool ([`RegionMut`]), or finished ([`Region`]).
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use memmap2::MmapMut;
+use memmap2::{Mmap, MmapMut};
+use xxhash_rust::xxh3::xxh3_64;
 
+use crate::budget::Charge;
 use crate::pool::Pool;
 
 /// A mapping of this process that is being filled from its start.
@@ -107,7 +111,7 @@ impl RegionMut {
     /// Finish: from now on the bytes never change.
     #[must_use]
     pub fn freeze(self) -> Region {
-        Region(self)
+        Region::pooled(self, None, None)
     }
 }
 
@@ -128,16 +132,126 @@ impl fmt::Debug for RegionMut {
     }
 }
 
-/// A finished region: immutable bytes that go back to their pool when the last view is gone.
+/// A finished body: immutable bytes, wherever they are.
 ///
-/// [`Bytes::from`] shares it without a copy.
-pub struct Region(RegionMut);
+/// Clones share it, and so does [`Bytes::from`], without a copy. When the last is gone its memory goes
+/// back to the pool, or to the system; a large mapping is unmapped on another thread.
+#[derive(Clone)]
+pub struct Region {
+    body: Arc<Body>,
+}
+
+/// Where the bytes of a [`Region`] are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Tier {
+    /// On the heap of this process.
+    Heap,
+    /// In the warm pool of this process.
+    Pool,
+    /// In a sealed memory file, which other processes can map.
+    Memory,
+    /// In a private file, which other processes can map.
+    File,
+    /// In a file of somebody else, who was trusted not to change it.
+    Foreign,
+}
+
+/// From this size on a mapping is unmapped on another thread: 256 MiB can take half a second.
+const UNMAP_LATER: usize = 4 << 20;
+
+struct Body {
+    storage: Storage,
+    checksum: OnceLock<u64>,
+    charge: Option<Charge>,
+}
+
+enum Storage {
+    Heap(Box<[u8]>),
+    Pool(RegionMut),
+    Mapped { map: Option<Mmap>, file: Option<File>, tier: Tier },
+}
+
+impl Region {
+    /// Bytes of the heap.
+    pub(crate) fn heap(bytes: Vec<u8>, checksum: u64, charge: Charge) -> Self {
+        Self::new(Storage::Heap(bytes.into()), Some(checksum), Some(charge))
+    }
+
+    /// A region of the pool, with its share of the budget.
+    pub(crate) fn pooled(region: RegionMut, checksum: Option<u64>, charge: Option<Charge>) -> Self {
+        Self::new(Storage::Pool(region), checksum, charge)
+    }
+
+    /// A file that nobody changes, mapped; `None` where there are no bytes. The descriptor is kept only
+    /// if it is to be shared again.
+    pub(crate) fn mapped(
+        map: Option<Mmap>,
+        file: Option<File>,
+        tier: Tier,
+        checksum: Option<u64>,
+        charge: Option<Charge>,
+    ) -> Self {
+        Self::new(Storage::Mapped { map, file, tier }, checksum, charge)
+    }
+
+    fn new(storage: Storage, checksum: Option<u64>, charge: Option<Charge>) -> Self {
+        let checksum = checksum.map_or_else(OnceLock::new, OnceLock::from);
+        Self { body: Arc::new(Body { storage, checksum, charge }) }
+    }
+
+    /// Where the bytes are.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        match &self.body.storage {
+            Storage::Heap(_) => Tier::Heap,
+            Storage::Pool(_) => Tier::Pool,
+            Storage::Mapped { tier, .. } => *tier,
+        }
+    }
+
+    /// The XXH3 checksum of the bytes: that of the sender, or of the spool; else it is computed with
+    /// the first call, which reads all of them.
+    #[must_use]
+    pub fn checksum(&self) -> u64 {
+        *self.body.checksum.get_or_init(|| xxh3_64(self))
+    }
+
+    /// Whether the bytes are those that were spooled: reads all of them.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        xxh3_64(self) == self.checksum()
+    }
+
+    /// The file that other processes can map, if there is one.
+    pub(crate) fn file(&self) -> Option<&File> {
+        match &self.body.storage {
+            Storage::Mapped { file, .. } => file.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Storage::Mapped { map, .. } = &mut self.storage
+            && map.as_ref().is_some_and(|map| map.len() >= UNMAP_LATER)
+        {
+            // In this order: the budget has room again once the memory is given back.
+            Pool::global().unmap_later((map.take(), self.charge.take()));
+        }
+    }
+}
 
 impl Deref for Region {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.0.filled()
+        match &self.body.storage {
+            Storage::Heap(bytes) => bytes,
+            Storage::Pool(region) => region.filled(),
+            Storage::Mapped { map, .. } => map.as_deref().unwrap_or_default(),
+        }
     }
 }
 
@@ -155,6 +269,6 @@ impl From<Region> for Bytes {
 
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Region").field("len", &self.len()).finish()
+        f.debug_struct("Region").field("len", &self.len()).field("tier", &self.tier()).finish()
     }
 }

@@ -1,0 +1,457 @@
+//! Budgets: asked before anything is allocated, shared by all workers of a directory.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::directory::{Directory, name};
+use crate::id::Id;
+use crate::lease::Lease;
+use crate::ledger::{Ledger, Locked, Slot, Table};
+use crate::sweep;
+use crate::{Error, ErrorKind, Result, generation};
+
+/// How much all workers of a spool directory may hold together, in bytes.
+///
+/// Clones share it.
+#[derive(Clone)]
+pub struct Budget {
+    account: Arc<Account>,
+}
+
+/// The limits of a [`Budget`], in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For bodies in memory, of all workers and tenants.
+    pub memory: u64,
+    /// For bodies in files, of all workers and tenants.
+    pub disk: u64,
+    /// The part of `memory` that one tenant may have.
+    pub tenant_memory: u64,
+    /// The part of `disk` that one tenant may have.
+    pub tenant_disk: u64,
+}
+
+/// Bytes in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of bodies in memory.
+    pub memory: u64,
+    /// Bytes of bodies in files.
+    pub disk: u64,
+}
+
+/// What a budget is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource {
+    Memory,
+    Disk,
+}
+
+impl Budget {
+    /// Open an account for this worker: take a lease and a slot in the ledger.
+    pub(crate) fn open(directory: Arc<Directory>, limits: Limits, tenant: &str) -> Result<Self> {
+        let mut ledger = Ledger::open(&directory)?;
+        let locked = ledger.lock(&directory)?;
+        let lease = Lease::take(&directory, Id::random()?, tenant)?;
+        let tenant = hash_of(tenant);
+        let slot = Slot { owner: lease.id(), tenant, memory: 0, disk: 0, pid: std::process::id() };
+        if let Err(error) = locked.put(&mut locked.read()?, slot) {
+            let _ = directory.remove(&name::worker(lease.id()));
+            return Err(error);
+        }
+        drop(locked);
+        let state = Mutex::new(State { ledger, used: Usage::default() });
+        let account = Account { directory, lease, limits, tenant, generation: generation(), state };
+        Ok(Self { account: Arc::new(account) })
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.account.limits
+    }
+
+    /// What this worker holds.
+    #[must_use]
+    pub fn used_here(&self) -> Usage {
+        self.account.state().used
+    }
+
+    /// What all workers hold, and the durable payloads.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn used(&self) -> Result<Usage> {
+        let mut state = self.account.state();
+        let State { ledger, used } = &mut *state;
+        let table = ledger.lock(&self.account.directory)?.read()?;
+        Ok(self.account.total(&table, *used, |_| true))
+    }
+
+    /// An empty charge, to be grown.
+    pub(crate) fn charge(&self, resource: Resource) -> Charge {
+        Charge { account: Arc::clone(&self.account), resource, bytes: 0 }
+    }
+
+    /// Add `bytes` on disk to what the tenant's durable payloads use, which no worker gives back: the
+    /// next sweep counts them anew.
+    pub(crate) fn admit_durable(&self, bytes: u64) -> Result<()> {
+        let account = &self.account;
+        let mut state = account.state();
+        let State { ledger, used } = &mut *state;
+        let locked = ledger.lock(&account.directory)?;
+        let mut table = account.admit(&locked, *used, Resource::Disk, bytes)?;
+        let owner = Slot::durable(account.tenant);
+        let empty = Slot { owner, tenant: account.tenant, memory: 0, disk: 0, pid: 0 };
+        let mut slot = table.slot_of(owner).cloned().unwrap_or(empty);
+        slot.disk = slot.disk.saturating_add(bytes);
+        locked.put(&mut table, slot)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakBudget {
+        WeakBudget { account: Arc::downgrade(&self.account) }
+    }
+
+    pub(crate) fn worker(&self) -> Id {
+        self.account.lease.id()
+    }
+
+    pub(crate) fn tenant(&self) -> u64 {
+        self.account.tenant
+    }
+
+    /// Write this worker's slot again, should somebody have damaged it.
+    pub(crate) fn publish(&self) -> Result<()> {
+        let mut state = self.account.state();
+        let State { ledger, used } = &mut *state;
+        let locked = ledger.lock(&self.account.directory)?;
+        self.account.write_down(&locked, &mut locked.read()?, *used)
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("limits", &self.limits()).finish()
+    }
+}
+
+/// A budget that does not keep its account open.
+pub(crate) struct WeakBudget {
+    account: Weak<Account>,
+}
+
+impl WeakBudget {
+    pub(crate) fn upgrade(&self) -> Option<Budget> {
+        self.account.upgrade().map(|account| Budget { account })
+    }
+}
+
+/// The hash of a tenant's name, as the ledger has it.
+pub(crate) fn hash_of(tenant: &str) -> u64 {
+    xxh3_64(tenant.as_bytes())
+}
+
+/// Bytes of a budget that a body holds; given back when it is dropped.
+///
+/// Not by a forked child: what it inherited is its parent's.
+pub(crate) struct Charge {
+    account: Arc<Account>,
+    resource: Resource,
+    bytes: u64,
+}
+
+impl Charge {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn resource(&self) -> Resource {
+        self.resource
+    }
+
+    /// Hold at least `bytes`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] when that is over a limit; what was held stays held.
+    pub(crate) fn grow_to(&mut self, bytes: u64) -> Result<()> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more > 0 {
+            self.account.take(self.resource, more)?;
+            self.bytes = bytes;
+        }
+        Ok(())
+    }
+
+    /// Hold at most `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: u64) {
+        let less = self.bytes.saturating_sub(bytes);
+        if less > 0 {
+            self.account.give_back(self.resource, less);
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Charge({:?}, {})", self.resource, self.bytes)
+    }
+}
+
+/// The account of one worker: its lease, and what it uses.
+struct Account {
+    directory: Arc<Directory>,
+    lease: Lease,
+    limits: Limits,
+    tenant: u64,
+    generation: u64,
+    state: Mutex<State>,
+}
+
+struct State {
+    ledger: Ledger,
+    /// The truth about this worker; its slot in the ledger says the same to the others.
+    used: Usage,
+}
+
+impl Account {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, resource: Resource, bytes: u64) -> Result<()> {
+        let mut state = self.state();
+        let State { ledger, used } = &mut *state;
+        let locked = ledger.lock(&self.directory)?;
+        let mut table = self.admit(&locked, *used, resource, bytes)?;
+        let mut after = *used;
+        *after.of_mut(resource) += bytes;
+        self.write_down(&locked, &mut table, after)?;
+        *used = after;
+        Ok(())
+    }
+
+    fn give_back(&self, resource: Resource, bytes: u64) {
+        if self.generation != generation() {
+            return;
+        }
+        let mut state = self.state();
+        let State { ledger, used } = &mut *state;
+        *used.of_mut(resource) -= bytes;
+        // If the ledger cannot be written now, the next change or the next minute does it.
+        if let Ok(locked) = ledger.lock(&self.directory)
+            && let Ok(mut table) = locked.read()
+        {
+            let _ = self.write_down(&locked, &mut table, *used);
+        }
+    }
+
+    /// The ledger, if `bytes` more are within the limits; what nobody needs is swept before refusing.
+    fn admit(&self, locked: &Locked<'_>, used: Usage, resource: Resource, bytes: u64) -> Result<Table> {
+        let mut table = locked.read()?;
+        if self.check(&table, used, resource, bytes).is_err() {
+            sweep::sweep_locked(locked, &mut table)?;
+            self.check(&table, used, resource, bytes)?;
+        }
+        Ok(table)
+    }
+
+    fn check(&self, table: &Table, used: Usage, resource: Resource, bytes: u64) -> Result<()> {
+        let all = self.total(table, used, |_| true).of(resource);
+        let tenant = self.total(table, used, |slot| slot.tenant == self.tenant).of(resource);
+        let ((limit, value), (tenant_limit, tenant_value)) = self.limits.of(resource);
+        within(limit, value, all, bytes)?;
+        within(tenant_limit, tenant_value, tenant, bytes)
+    }
+
+    /// What this worker and the others that `count` selects use together.
+    fn total(&self, table: &Table, used: Usage, count: impl Fn(&Slot) -> bool) -> Usage {
+        let others = table.slots().filter(|slot| slot.owner != self.lease.id() && count(slot));
+        others.fold(used, |sum, slot| Usage {
+            memory: sum.memory.saturating_add(slot.memory),
+            disk: sum.disk.saturating_add(slot.disk),
+        })
+    }
+
+    fn write_down(&self, locked: &Locked<'_>, table: &mut Table, used: Usage) -> Result<()> {
+        let Usage { memory, disk } = used;
+        let pid = std::process::id();
+        locked.put(table, Slot { owner: self.lease.id(), tenant: self.tenant, memory, disk, pid })
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if self.generation != generation() {
+            return;
+        }
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(locked) = state.ledger.lock(&self.directory)
+            && let Ok(mut table) = locked.read()
+        {
+            let _ = locked.remove(&mut table, self.lease.id());
+            let _ = self.directory.remove(&name::worker(self.lease.id()));
+        }
+        // Else the next sweep does it: the lease is free as soon as its file is closed.
+    }
+}
+
+fn within(limit: &'static str, value: u64, used: u64, more: u64) -> Result<()> {
+    let asked = used.saturating_add(more);
+    if asked <= value {
+        return Ok(());
+    }
+    let subject = format!("{more} bytes more would be {asked}, over {limit} ({value} bytes)");
+    Err(Error::new(ErrorKind::QuotaExceeded { limit, value, asked }, subject))
+}
+
+impl Usage {
+    fn of(self, resource: Resource) -> u64 {
+        match resource {
+            Resource::Memory => self.memory,
+            Resource::Disk => self.disk,
+        }
+    }
+
+    fn of_mut(&mut self, resource: Resource) -> &mut u64 {
+        match resource {
+            Resource::Memory => &mut self.memory,
+            Resource::Disk => &mut self.disk,
+        }
+    }
+}
+
+impl Limits {
+    /// Name and value of the limit for all, and of that for a tenant.
+    fn of(&self, resource: Resource) -> ((&'static str, u64), (&'static str, u64)) {
+        match resource {
+            Resource::Memory => (("memory_budget", self.memory), ("tenant_memory", self.tenant_memory)),
+            Resource::Disk => (("disk_budget", self.disk), ("tenant_disk", self.tenant_disk)),
+        }
+    }
+}
+
+// Miri has no locks of files, no private directories and no descriptors to pass.
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    fn limits(memory: u64, tenant_memory: u64) -> Limits {
+        Limits { memory, disk: 0, tenant_memory, tenant_disk: 0 }
+    }
+
+    fn directory() -> (tempfile::TempDir, Arc<Directory>) {
+        let outer = tempfile::tempdir().expect("a directory");
+        let directory = Directory::open(Some(&outer.path().join("spool"))).expect("private");
+        (outer, Arc::new(directory))
+    }
+
+    fn refused(error: &Error) -> (&'static str, u64, u64) {
+        match error.kind() {
+            ErrorKind::QuotaExceeded { limit, value, asked } => (limit, value, asked),
+            other => panic!("not a quota: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn all_workers_together_stay_within_the_limit() {
+        let (_outer, directory) = directory();
+        let open = || Budget::open(Arc::clone(&directory), limits(100, 100), "a").expect("a slot");
+        let (one, two) = (open(), open());
+        let mut first = one.charge(Resource::Memory);
+        first.grow_to(60).expect("room");
+        let mut second = two.charge(Resource::Memory);
+        let error = second.grow_to(41).expect_err("full");
+        assert_eq!(refused(&error), ("memory_budget", 100, 101));
+        second.grow_to(40).expect("room");
+        assert_eq!(one.used().expect("read").memory, 100);
+        drop(first);
+        second.grow_to(100).expect("room again");
+        drop(second);
+        assert_eq!(two.used().expect("read"), Usage::default());
+    }
+
+    #[test]
+    fn a_tenant_has_its_share_and_no_more() {
+        let (_outer, directory) = directory();
+        let open =
+            |tenant: &str| Budget::open(Arc::clone(&directory), limits(100, 60), tenant).expect("a slot");
+        let (one, two, other) = (open("a"), open("a"), open("b"));
+        let mut first = one.charge(Resource::Memory);
+        first.grow_to(50).expect("room");
+        let error = two.charge(Resource::Memory).grow_to(11).expect_err("over the share");
+        assert_eq!(refused(&error), ("tenant_memory", 60, 61));
+        other.charge(Resource::Memory).grow_to(50).expect("another tenant has its own share");
+    }
+
+    #[test]
+    fn an_account_that_ends_leaves_nothing() {
+        let (outer, directory) = directory();
+        let budget = Budget::open(Arc::clone(&directory), limits(100, 100), "a").expect("a slot");
+        let mut charge = budget.charge(Resource::Memory);
+        charge.grow_to(10).expect("room");
+        drop(budget);
+        let count = || std::fs::read_dir(outer.path().join("spool")).expect("listed").count();
+        assert_eq!(count(), 2, "the ledger, and the lease that the charge keeps");
+        drop(charge);
+        assert_eq!(count(), 1);
+        let mut ledger = Ledger::open(&directory).expect("opened");
+        assert_eq!(ledger.lock(&directory).expect("free").read().expect("read").slots().count(), 0);
+    }
+
+    #[test]
+    fn the_share_of_a_dead_worker_is_given_to_who_asks() {
+        let (_outer, directory) = directory();
+        let mut ledger = Ledger::open(&directory).expect("opened");
+        let locked = ledger.lock(&directory).expect("free");
+        let dead = Slot { owner: Id([7; 16]), tenant: 0, memory: 100, disk: 0, pid: 1 };
+        locked.put(&mut locked.read().expect("read"), dead).expect("room");
+        drop(locked);
+        let budget = Budget::open(Arc::clone(&directory), limits(100, 100), "a").expect("a slot");
+        assert_eq!(budget.used().expect("read").memory, 100);
+        budget.charge(Resource::Memory).grow_to(100).expect("nobody holds that lease");
+    }
+
+    #[test]
+    fn a_damaged_ledger_is_written_anew() {
+        let (outer, directory) = directory();
+        let budget = Budget::open(Arc::clone(&directory), limits(100, 100), "a").expect("a slot");
+        let other = Budget::open(Arc::clone(&directory), limits(100, 100), "a").expect("a slot");
+        let mut charge = budget.charge(Resource::Memory);
+        charge.grow_to(30).expect("room");
+        std::fs::write(outer.path().join("spool").join(name::LEDGER), [0xa5; 300]).expect("damaged");
+        charge.grow_to(40).expect("room");
+        assert_eq!(other.used().expect("read").memory, 40);
+        std::fs::write(outer.path().join("spool").join(name::LEDGER), "").expect("damaged");
+        budget.publish().expect("written");
+        assert_eq!(other.used().expect("read").memory, 40);
+    }
+
+    #[test]
+    fn threads_that_race_never_exceed_the_limit() {
+        let (_outer, directory) = directory();
+        let budgets: Vec<Budget> = (0..4)
+            .map(|_| Budget::open(Arc::clone(&directory), limits(100, 100), "a").expect("a slot"))
+            .collect();
+        std::thread::scope(|scope| {
+            for budget in &budgets {
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let mut charge = budget.charge(Resource::Memory);
+                        let _ = charge.grow_to(30);
+                        assert!(budget.used().expect("read").memory <= 100);
+                    }
+                });
+            }
+        });
+        assert_eq!(budgets[0].used().expect("read"), Usage::default());
+    }
+}
