@@ -26,7 +26,7 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  ARGS="..." is passed on by test-rust, test-python, bench, bench-json, cargo-bench and soak'
+	@echo '  ARGS="..." is passed on by test-rust, test-python, bench, bench-json, bench-shm, cargo-bench and soak'
 
 # ---- The environment
 
@@ -78,6 +78,10 @@ bench: $(INSTALLED)/bench ## Measure every figure against its peers (about an ho
 .PHONY: bench-json
 bench-json: $(INSTALLED)/bench ## Measure JSON beside orjson and others (about forty minutes; ARGS="--quick" for ten)
 	$(BIN)/python benches/python/json_cases.py $(ARGS)
+
+.PHONY: bench-shm
+bench-shm: $(INSTALLED)/bench ## Measure payloads between processes, beside the standard library (minutes; ARGS="--quick")
+	$(BIN)/python benches/python/shm_cases.py $(ARGS)
 
 .PHONY: cargo-bench
 cargo-bench: ## The benches in Rust

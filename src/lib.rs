@@ -13,6 +13,11 @@ mod _native {
         PyPayload, PyProgress, PyResponse, PyStreamingResponse, PyTransfer, PyTransferPolicy, body_stream,
         exports_live, fail_points, loads, loads_async, pool_stats,
     };
+    #[pymodule_export]
+    use mcpgateway_bridge::{
+        PyPayloadRef, PySpool, PySpoolWriter, limit_process, list_spool, open_payload, open_payload_async,
+        sweep_spool,
+    };
 
     use super::{Bound, PyModule, PyModuleMethods, PyResult};
 

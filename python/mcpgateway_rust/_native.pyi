@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, SupportsIndex, final, overload
 
 from mcpgateway_rust._future import NativeFuture
-from mcpgateway_rust._types import Buffer, Headers, Mutation
+from mcpgateway_rust._types import Buffer, Headers, Listing, Mutation, SpoolStats, SweepReport
 from mcpgateway_rust.exceptions import GatewayError
 
 __all__ = [
@@ -18,10 +19,13 @@ __all__ = [
     "Document",
     "Node",
     "Payload",
+    "PayloadRef",
     "PendingResponse",
     "PendingStream",
     "Progress",
     "Response",
+    "Spool",
+    "SpoolWriter",
     "StreamingResponse",
     "Transfer",
     "TransferPolicy",
@@ -32,10 +36,15 @@ __all__ = [
     "invoke_agent",
     "invoke_agent_async",
     "invoke_many",
+    "limit_process",
+    "list_spool",
     "loads",
     "loads_async",
+    "open_payload",
+    "open_payload_async",
     "pool_stats",
     "serve",
+    "sweep_spool",
 ]
 
 __version__: str
@@ -84,15 +93,49 @@ class Payload:
         cls, obj: Buffer, *, policy: TransferPolicy | None = None, mutation: Mutation = "borrow"
     ) -> Payload: ...
     @staticmethod
-    def open(path: str | PathLike[str], *, trusted: bool = False) -> Payload:
+    def open(
+        path: str | PathLike[str], *, trusted: bool = False, follow_links: bool = False, spool: Spool | None = None
+    ) -> Payload:
         """The contents of a file.
 
         Copied by default: what happens to the file later cannot change the payload. With `trusted=True` it is
         memory-mapped, and the caller vouches that nobody shortens it: looking at lost bytes would kill the process.
 
+        Args:
+            path: A regular file: nothing else is opened, and nothing is waited for.
+            trusted: Whether the file is mapped where it is.
+            follow_links: Whether a symbolic link at the end of the path is followed.
+            spool: Where the copy goes, within its budgets; where the file system can, the copy shares the file's
+                blocks. Else it is in the memory of this process.
+
         Raises:
-            FileError: It cannot be read, or is no regular file.
+            Denied: It is no regular file, or a link.
+            FileError: It cannot be read.
+            QuotaExceeded: There is no memory for it, or the budgets of `spool` are used up.
         """
+    def share(
+        self, *, ttl: float, durable: bool = False, content_type: str | None = None, spool: Spool | None = None
+    ) -> PayloadRef:
+        """A reference with which other processes of this user can open the payload.
+
+        What lies in a spool is not copied; any other payload is, once, without the GIL. It then stays where it is,
+        in its budget, until `ttl` is over or it is revoked.
+
+        Args:
+            ttl: For how many seconds it can be opened; at most a year.
+            durable: Whether it outlives this process, in a file.
+            content_type: Such as `"application/json"`; at most 255 visible ASCII characters.
+            spool: The spool to share it in; else the one it lies in, else one in the default directory.
+
+        Raises:
+            QuotaExceeded: It has to be copied, and the budgets are used up.
+            InvalidOption: The content type cannot be one.
+            ValueError: `ttl` is not above 0 and at most a year.
+        """
+    def share_async(
+        self, *, ttl: float, durable: bool = False, content_type: str | None = None, spool: Spool | None = None
+    ) -> NativeFuture[PayloadRef]:
+        """As `share`, for the event loop: what has to be copied is copied on another thread."""
     @staticmethod
     def join(parts: Iterable[Buffer], *, policy: TransferPolicy | None = None) -> Payload:
         """The parts one after the other. Nothing is copied until somebody looks at the whole."""
@@ -336,6 +379,150 @@ class Progress:
     def total_receive(self) -> int | None: ...
 
 @final
+class PayloadRef:
+    """What another process needs to open a payload: as text at most 1 KiB, signed by the spool.
+
+    Whoever has the text, runs as the same user and can use the spool's directory may open the payload until it
+    expires: keep it out of logs, as `repr` does. Can be pickled.
+    """
+
+    @staticmethod
+    def parse(text: str) -> PayloadRef:
+        """The reference that `text` is; whether it is genuine shows when it is opened.
+
+        Raises:
+            InvalidReference: It is none.
+        """
+    @property
+    def id(self) -> str:
+        """The id of the payload: 128 random bits, in hexadecimal digits."""
+    @property
+    def tenant(self) -> str:
+        """Whose payload it is."""
+    @property
+    def length(self) -> int:
+        """Bytes of the payload."""
+    @property
+    def checksum(self) -> int:
+        """The XXH3 checksum of the payload, 64 bits."""
+    @property
+    def content_type(self) -> str | None:
+        """What kind of content it is, if its sharer said so."""
+    @property
+    def expires(self) -> float:
+        """From when on it cannot be opened any more, in seconds since 1970 (see `time.time`)."""
+    @property
+    def locations(self) -> list[str]:
+        """Where the payload can be had, the nearest first: `"descriptor"` (from its living worker), `"file"`."""
+    def __eq__(self, value: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Callable[[str], PayloadRef], tuple[str]]: ...
+
+@final
+class Spool:
+    """Takes payloads of any size within its budgets, and hands them to other processes.
+
+    Small payloads stay in the memory of this process; those above `map_above` go into sealed memory files, which
+    nobody can change and other processes can map; when the memory budget is used up, into private files.
+
+    Args:
+        memory_budget: Bytes of memory for the payloads of all workers of the directory. By default a quarter of
+            what the container or the machine has, or half of what is free, whichever is less.
+        disk_budget: Bytes of disk for them. By default half of what is free.
+        directory: What its workers have in common; made with mode 0700. By default `mcpgateway-shm-<uid>` below
+            `$XDG_RUNTIME_DIR`, the directory for temporary files or `/var/tmp`: the first that is not in memory.
+        tenant: Whose payloads these are: up to 64 ASCII letters, digits, `.`, `_`, `~` and `-`; else `"default"`.
+        tenant_share: The part of each budget that the tenant may have, above 0 and up to 1 (the default).
+        map_above: Bytes; 1 MiB by default.
+
+    Raises:
+        Denied: Others may use the directory, or it is another user's.
+        InvalidOption: The tenant or its share cannot be.
+        FileError: The directory cannot be made or has no room.
+    """
+
+    def __new__(
+        cls,
+        *,
+        memory_budget: int | None = None,
+        disk_budget: int | None = None,
+        directory: str | PathLike[str] | None = None,
+        tenant: str | None = None,
+        tenant_share: float | None = None,
+        map_above: int | None = None,
+    ) -> Spool: ...
+    def put(self, obj: Buffer) -> Payload:
+        """A payload with the bytes of a buffer, copied without the GIL.
+
+        Raises:
+            QuotaExceeded: Neither memory nor disk have room in their budgets; `.limit` names the one.
+            FileError: The system has no room.
+            UnsupportedBuffer: The object has no buffer.
+        """
+    def put_async(self, obj: Buffer) -> NativeFuture[Payload]:
+        """As `put`, for the event loop: the bytes are copied on another thread."""
+    def writer(self, expected: int | None = None) -> SpoolWriter:
+        """A writer for a payload that comes in pieces, of about `expected` bytes if that is known."""
+    def share(
+        self, payload: Buffer, *, ttl: float, durable: bool = False, content_type: str | None = None
+    ) -> PayloadRef:
+        """A reference to `payload`, or to a copy of any buffer; see `Payload.share`."""
+    def share_async(
+        self, payload: Buffer, *, ttl: float, durable: bool = False, content_type: str | None = None
+    ) -> NativeFuture[PayloadRef]:
+        """As `share`, for the event loop."""
+    def open(self, reference: PayloadRef | str) -> Payload:
+        """The payload that a worker with the same directory shares: the same pages, not a copy.
+
+        Raises:
+            Denied: The reference is another tenant's, or this spool did not sign it.
+            PayloadGone: It has expired or was revoked, or its worker is gone.
+            InvalidReference: The text is no reference.
+            GatewayTimeout: Its worker was stopped: it does not answer.
+        """
+    def open_async(self, reference: PayloadRef | str) -> NativeFuture[Payload]:
+        """As `open`, for the event loop: nobody waits for the other worker but a thread made for that."""
+    def revoke(self, reference: PayloadRef | str) -> None:
+        """Nobody opens the payload of `reference` any more; who has it open keeps it."""
+    def sweep(self) -> SweepReport:
+        """Remove what dead workers left and what has expired; happens every minute, too."""
+    def stats(self) -> SpoolStats:
+        """What is held where."""
+    @property
+    def directory(self) -> Path:
+        """The directory that its workers have in common."""
+    @property
+    def tenant(self) -> str:
+        """Whose payloads these are."""
+    @property
+    def map_above(self) -> int:
+        """Payloads above this many bytes are spooled where other processes can map them."""
+
+@final
+class SpoolWriter:
+    """Takes the bytes of one payload as they come, and moves them up a tier when they outgrow theirs.
+
+    Dropped before it is finished, it discards them.
+    """
+
+    def write(self, obj: Buffer) -> None:
+        """Append the bytes of a buffer, without the GIL; see `Spool.put` for what it raises."""
+    def write_async(self, obj: Buffer) -> NativeFuture[None]:
+        """As `write`, for the event loop. Await it before the next one: only then is their order certain."""
+    def finish(self) -> Payload:
+        """The payload; it never changes from now on.
+
+        Raises:
+            ClientClosed: It is finished or discarded already.
+        """
+    def finish_async(self) -> NativeFuture[Payload]:
+        """As `finish`, for the event loop."""
+    def discard(self) -> None:
+        """Discard what was written; does nothing once it is finished."""
+    def __len__(self) -> int:
+        """Bytes written so far."""
+
+@final
 class Response:
     """A complete reply."""
 
@@ -473,7 +660,21 @@ def loads(buffer: Buffer) -> Any:
 
 def loads_async(buffer: Buffer) -> NativeFuture[Any]: ...
 def fail_points() -> list[str]: ...
+def limit_process(
+    *,
+    memory_budget: int | None = None,
+    disk_budget: int | None = None,
+    directory: str | PathLike[str] | None = None,
+) -> None: ...
+def list_spool(directory: str | PathLike[str] | None = None) -> Listing: ...
+def open_payload(
+    reference: PayloadRef | str, *, directory: str | PathLike[str] | None = None, tenant: str | None = None
+) -> Payload: ...
+def open_payload_async(
+    reference: PayloadRef | str, *, directory: str | PathLike[str] | None = None, tenant: str | None = None
+) -> NativeFuture[Payload]: ...
 def pool_stats() -> dict[str, int]: ...
+def sweep_spool(directory: str | PathLike[str] | None = None) -> SweepReport: ...
 def invoke_agent(url: str, method: str, headers_json: str, body: Buffer | None = None) -> str: ...
 def invoke_agent_async(client: Client | None, method: str, url: str, **options: Any) -> NativeFuture[Delivery]: ...
 def invoke_many(

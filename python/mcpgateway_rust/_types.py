@@ -7,7 +7,8 @@ from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     from mcpgateway_rust._native import Payload
@@ -150,3 +151,107 @@ class Headers(Mapping[str, str]):
         """The pairs, without the values of headers that may hold a secret."""
         shown = [(name, "[redacted]" if _SECRET_HEADER.search(name) else value) for name, value in self._pairs]
         return f"Headers({shown!r})"
+
+
+class Usage(TypedDict):
+    """Bytes in use.
+
+    Attributes:
+        memory: Of payloads in memory.
+        disk: Of payloads in files.
+    """
+
+    memory: int
+    disk: int
+
+
+class SpoolStats(TypedDict):
+    """What a spool holds where.
+
+    Attributes:
+        directory: What its workers have in common.
+        directory_in_memory: Whether files there are kept in memory, where they do not relieve it.
+        memory_budget: Bytes of memory for all workers.
+        disk_budget: Bytes of disk for all workers.
+        tenant_memory: The part of `memory_budget` that the tenant may have.
+        tenant_disk: The part of `disk_budget` that the tenant may have.
+        used: What all workers hold, and the durable payloads.
+        used_here: What this process holds.
+        shares: Payloads that this process shares now.
+    """
+
+    directory: Path
+    directory_in_memory: bool
+    memory_budget: int
+    disk_budget: int
+    tenant_memory: int
+    tenant_disk: int
+    used: Usage
+    used_here: Usage
+    shares: int
+
+
+class SweepReport(TypedDict):
+    """What a sweep removed.
+
+    Attributes:
+        workers: Dead workers whose part of the budget was given back.
+        returned: The bytes they held.
+        payloads: Durable payloads that had expired.
+        payload_bytes: Bytes of these payloads.
+        files: Leases, sockets and half-written files of dead workers.
+    """
+
+    workers: int
+    returned: Usage
+    payloads: int
+    payload_bytes: int
+    files: int
+
+
+class Worker(TypedDict):
+    """A worker of a spool directory, and what it holds.
+
+    Attributes:
+        id: Its id in this directory.
+        pid: Its process, as it sees itself.
+        tenant: Whose payloads it spools; empty if that is not known any more.
+        alive: Whether it lives: what a dead one holds is given back by the next sweep.
+        used: The bytes it holds.
+    """
+
+    id: str
+    pid: int
+    tenant: str
+    alive: bool
+    used: Usage
+
+
+class DurablePayload(TypedDict):
+    """A payload in a file that outlives its worker.
+
+    Attributes:
+        id: Its id.
+        bytes: Bytes of its file.
+        expires: When it is removed, in seconds since 1970.
+    """
+
+    id: str
+    bytes: int
+    expires: float
+
+
+class Listing(TypedDict):
+    """What a spool directory holds.
+
+    Attributes:
+        workers: Living and dead.
+        payloads: The durable ones.
+        partial_files: Half-written files.
+        foreign_files: Files that are none of ours; they are left alone.
+    """
+
+    workers: list[Worker]
+    payloads: list[DurablePayload]
+    partial_files: int
+    foreign_files: int

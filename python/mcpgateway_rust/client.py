@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, TypeGuard, Unpack
 
 from mcpgateway_rust import _native
-from mcpgateway_rust._native import Payload, Progress, Response, StreamingResponse, TransferPolicy
+from mcpgateway_rust._native import Payload, Progress, Response, Spool, StreamingResponse, TransferPolicy
 from mcpgateway_rust._types import Body, Buffer, FilePath, Headers, HeadersLike, Limits, Mutation, Retry, Timeouts
 from mcpgateway_rust.exceptions import Cancelled, GatewayError
 
@@ -36,6 +36,8 @@ class ClientOptions(TypedDict, total=False):
         trust_env: Whether `HTTP_PROXY` and the like count.
         follow_redirects: Whether redirects are followed, at most twenty.
         accept_encoding: Codings to ask for and undo: `"gzip"`, `"br"`, `"zstd"`. None by default.
+        spool: Where replies above its `map_above` are received, ready to be shared with other processes. Without
+            one they stay in the memory of this process; see `shm.limit_process` for how much of it.
     """
 
     timeouts: Timeouts | None
@@ -50,6 +52,7 @@ class ClientOptions(TypedDict, total=False):
     trust_env: bool
     follow_redirects: bool
     accept_encoding: Iterable[str]
+    spool: Spool | None
 
 
 class RequestOptions(TypedDict, total=False):

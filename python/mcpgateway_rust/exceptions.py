@@ -57,7 +57,7 @@ class GatewayTimeout(GatewayError, TimeoutError):  # noqa: N818 - named as what 
     """A timeout passed.
 
     Attributes:
-        timeout: Which: `"connect"`, `"first_byte"`, `"idle"` or `"total"`.
+        timeout: Which: `"connect"`, `"first_byte"`, `"idle"` or `"total"`; `"spool"` for a worker that does not answer.
         seconds: Its value.
     """
 
@@ -199,7 +199,50 @@ class UnsupportedBuffer(GatewayError, TypeError):  # noqa: N818 - named as what 
 
 
 class QuotaExceeded(GatewayError, MemoryError):  # noqa: N818 - named as what happened
-    """There is not enough memory, or not within the budget."""
+    """There is not enough memory, or not within the budget.
+
+    Attributes:
+        limit: The budget's name: `"memory_budget"`, `"disk_budget"`, `"tenant_memory"` or `"tenant_disk"`. Empty
+            where the system had no memory.
+        value: The budget's value, in bytes.
+        got: The bytes that would have been in use.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        limit: str = "",
+        value: int = 0,
+        got: int = 0,
+        phase: Phase | None = None,
+        sent: Sent = "unknown",
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message, phase=phase, sent=sent, retryable=retryable)
+        self.limit = limit
+        self.value = value
+        self.got = got
+
+
+class PayloadGone(GatewayError, FileNotFoundError):  # noqa: N818 - named as what happened
+    """A shared payload expired, was revoked, or went with the worker that held it."""
+
+
+class Denied(GatewayError, PermissionError):  # noqa: N818 - named as what happened
+    """A reference is another tenant's or not signed by the spool; or a path is a link or no regular file."""
+
+
+class InvalidReference(GatewayError, ValueError):  # noqa: N818 - named as what happened
+    """A text is no reference to a payload."""
+
+
+class InvalidOption(GatewayError, ValueError):  # noqa: N818 - named as what happened
+    """An option of a spool, or of a share, cannot hold."""
+
+
+class Unsupported(GatewayError, NotImplementedError):  # noqa: N818 - named as what happened
+    """This system, or this process, cannot do it."""
 
 
 class FileError(GatewayError, OSError):

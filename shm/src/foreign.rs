@@ -45,8 +45,12 @@ fn failed(path: &Path, cause: impl Into<io::Error>) -> Error {
     Error::io(format!("file {}", path.display()), cause)
 }
 
-/// The file at `path` and its size; nothing but a regular file, and without waiting for a FIFO.
-fn open_regular(path: &Path, follow_links: bool) -> Result<(File, u64)> {
+/// The file at `path` and its size in bytes; nothing but a regular file, and without waiting for a FIFO.
+///
+/// # Errors
+/// [`ErrorKind::Denied`] for what is no regular file, or a link that is not to be followed;
+/// [`ErrorKind::Io`] for what cannot be opened.
+pub fn open_regular(path: &Path, follow_links: bool) -> Result<(File, u64)> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let flags = if follow_links { flags } else { flags | OFlags::NOFOLLOW };
     let denied = |what: &str| Error::new(ErrorKind::Denied, format!("file {}: {what}", path.display()));

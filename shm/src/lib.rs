@@ -73,9 +73,10 @@ mod writer;
 
 pub use budget::{Budget, Limits, Usage};
 pub use error::{Error, ErrorKind, Result};
-pub use foreign::FileRules;
+pub use foreign::{FileRules, open_regular};
 pub use fork::{PerProcess, generation};
 pub use id::Id;
+pub use machine::default_memory_budget;
 pub use pool::{Pool, PoolStats};
 pub use reader::open;
 pub use reference::{Location, PayloadRef};

@@ -20,7 +20,8 @@ fn memory_free() -> Option<u64> {
 }
 
 /// The default budget for memory: a quarter of the limit, or half of what is free, whichever is less.
-pub(crate) fn default_memory_budget() -> u64 {
+#[must_use]
+pub fn default_memory_budget() -> u64 {
     let quarter = memory_limit().map(|limit| limit / 4);
     let half = memory_free().map(|free| free / 2);
     quarter.into_iter().chain(half).min().unwrap_or(UNKNOWN)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpgateway_rust import Client, Payload, Transfer, TransferPolicy, exports_live
-from mcpgateway_rust.exceptions import FileError, GatewayError, UnsupportedBuffer
+from mcpgateway_rust.exceptions import Denied, FileError, GatewayError, UnsupportedBuffer
 from support.native_server import NativeServer
 from support.source import source_array, source_bytes
 
@@ -285,10 +285,10 @@ def test_an_opened_file_does_not_notice_what_becomes_of_the_file(
 
 @pytest.mark.parametrize("name", ["missing", ".", "missing/body", "nul\0byte"])
 def test_what_cannot_be_opened_is_a_file_error_with_its_path(name: str, tmp_path: Path) -> None:
-    with pytest.raises((FileError, ValueError)) as caught:
+    with pytest.raises((Denied, FileError, ValueError)) as caught:
         Payload.open(tmp_path / name)
     assert isinstance(caught.value, (GatewayError, ValueError))
-    if isinstance(caught.value, FileError):
+    if isinstance(caught.value, GatewayError):
         assert isinstance(caught.value, OSError)
         assert tmp_path.name in str(caught.value)
 

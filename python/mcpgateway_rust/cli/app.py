@@ -18,6 +18,7 @@ from rich.filesize import decimal
 
 from mcpgateway_rust import Payload, Progress, Response, TransferPolicy, __version__, _native, shm
 from mcpgateway_rust._types import Timeouts
+from mcpgateway_rust.cli import spools
 from mcpgateway_rust.cli.invoking import invoke_with_progress, read_body
 
 app = typer.Typer(
@@ -27,6 +28,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(spools.app, name="shm")
 
 _TRY_IT = """[bold]Try it[/], in two terminals:
 

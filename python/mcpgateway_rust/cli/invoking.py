@@ -15,7 +15,7 @@ from rich.progress import Progress as Bars
 
 from mcpgateway_rust import Client, Payload, Progress, Response
 from mcpgateway_rust._types import Timeouts
-from mcpgateway_rust.exceptions import FileError
+from mcpgateway_rust.exceptions import Denied, FileError
 
 _REFRESH_SECONDS = 0.1
 
@@ -30,8 +30,8 @@ def read_body(argument: str | None) -> Payload | None:
         return Payload(argument.encode())
     try:
         # The file is the user's own, named for this one call.
-        return Payload.open(argument[1:], trusted=True)
-    except FileError as error:
+        return Payload.open(argument[1:], trusted=True, follow_links=True)
+    except (Denied, FileError) as error:
         raise typer.BadParameter(str(error), param_hint="'--body'") from error
 
 

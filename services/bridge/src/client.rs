@@ -14,6 +14,7 @@ use crate::interpreter::guard;
 use crate::payload::PyTransferPolicy;
 use crate::request::{RequestOptions, attribute, headers_from, limits_from, timeouts_from};
 use crate::response::{PyResponse, PyStreamingResponse, Streamed};
+use crate::spool::PySpool;
 
 /// A pool of connections and the rules by which requests use them.
 #[pyclass(name = "Client", module = "mcpgateway_rust._native", frozen)]
@@ -194,6 +195,7 @@ fn set_option(options: &mut ClientOptions, name: &str, value: &Bound<'_, PyAny>)
         "proxy" => options.proxy = Some(value.extract()?),
         "trust_env" => options.trust_env = value.extract()?,
         "follow_redirects" => options.follow_redirects = value.extract()?,
+        "spool" => options.spool = Some(value.cast::<PySpool>()?.get().spool().clone()),
         "accept_encoding" => {
             let names: Vec<String> = value.extract()?;
             let codings: mcpgateway_engine::Result<_> =
@@ -203,7 +205,7 @@ fn set_option(options: &mut ClientOptions, name: &str, value: &Bound<'_, PyAny>)
         _ => {
             return Err(PyTypeError::new_err(format!(
                 "unknown option {name:?}: there are timeouts, limits, retry, policy, headers, http2, verify, cert, proxy, \
-                 trust_env, follow_redirects, accept_encoding"
+                 trust_env, follow_redirects, accept_encoding, spool"
             )));
         }
     }

@@ -48,6 +48,11 @@ pub fn to_py_err(py: Python<'_>, error: &Error) -> PyErr {
                 details.set_item("pointer", pointer)?;
                 details.set_item("step", step)
             }
+            ErrorKind::BudgetExceeded { name, limit, asked } => {
+                details.set_item("limit", name)?;
+                details.set_item("value", limit)?;
+                details.set_item("got", asked)
+            }
             _ => Ok(()),
         }
     })
@@ -80,7 +85,12 @@ fn class_of(kind: &ErrorKind) -> &'static str {
         ErrorKind::Conflict => "EditConflict",
         ErrorKind::Protocol => "ProtocolError",
         ErrorKind::PayloadMutated => "PayloadMutated",
-        ErrorKind::QuotaExceeded => "QuotaExceeded",
+        ErrorKind::QuotaExceeded | ErrorKind::BudgetExceeded { .. } => "QuotaExceeded",
+        ErrorKind::PayloadGone => "PayloadGone",
+        ErrorKind::Denied => "Denied",
+        ErrorKind::InvalidReference => "InvalidReference",
+        ErrorKind::InvalidOption => "InvalidOption",
+        ErrorKind::Unsupported => "Unsupported",
         ErrorKind::File => "FileError",
         ErrorKind::Forked => "ForkedError",
         ErrorKind::Cancelled => "Cancelled",

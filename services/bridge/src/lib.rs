@@ -13,8 +13,10 @@ mod memory;
 mod ndarray;
 mod objects;
 mod payload;
+mod reference;
 mod request;
 mod response;
+mod spool;
 mod text;
 
 pub use awaitable::{Pending, awaitable};
@@ -25,5 +27,9 @@ pub use error::{IntoPyResult, to_py_err};
 pub use interpreter::{guard, prepare_interpreter};
 pub use memory::{exports_live, fail_points, pool_stats};
 pub use payload::{PyPayload, PyTransfer, PyTransferPolicy};
+pub use reference::PyPayloadRef;
 pub use request::{BodyStream, BodyWriter, PyProgress, RequestOptions, body_stream};
 pub use response::{Delivery, PyResponse, PyStreamingResponse};
+pub use spool::{
+    PySpool, PySpoolWriter, limit_process, list_spool, open_payload, open_payload_async, sweep_spool,
+};

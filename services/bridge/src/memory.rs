@@ -1,6 +1,7 @@
 //! What is held where, for people and for tests.
 
 use mcpgateway_engine::fault;
+use mcpgateway_engine::payload::memory_use;
 use mcpgateway_shm::Pool;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -29,6 +30,9 @@ pub fn pool_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     answer.set_item("hits", stats.hits)?;
     answer.set_item("misses", stats.misses)?;
     answer.set_item("cap_bytes", stats.cap_bytes)?;
+    let replies = memory_use();
+    answer.set_item("budget_bytes", replies.limit)?;
+    answer.set_item("budget_used_bytes", replies.used)?;
     Ok(answer)
 }
 

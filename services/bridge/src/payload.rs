@@ -7,15 +7,19 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use mcpgateway_engine::http::Mutation;
 use mcpgateway_engine::payload::{Alphabet, COPY_BELOW, Decision, MAP_ABOVE};
-use mcpgateway_engine::{Origin, Payload, Transfer, TransferPolicy};
+use mcpgateway_engine::{Origin, Payload, Transfer, TransferPolicy, runtime};
+use mcpgateway_shm::FileRules;
 use pyo3::exceptions::{PyBufferError, PyIndexError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PySlice, PyString};
 use pyo3::{IntoPyObjectExt, ffi};
 
+use crate::awaitable::awaitable;
 use crate::buffer::{PyBody, is_immutable};
 use crate::error::IntoPyResult;
 use crate::interpreter::guard;
+use crate::reference::{PyPayloadRef, share_options};
+use crate::spool::PySpool;
 
 /// A body of any size: borrowed, copied, mapped or joined, and readable through the buffer protocol.
 #[pyclass(name = "Payload", module = "mcpgateway_rust", frozen)]
@@ -33,6 +37,10 @@ impl PyPayload {
     #[must_use]
     pub fn new(payload: Payload) -> Self {
         Self { payload, mutation: Mutation::Borrow, stable: true, whole: OnceLock::new() }
+    }
+
+    pub(crate) fn convert(py: Python<'_>, payload: Payload) -> PyResult<Py<PyAny>> {
+        Ok(Py::new(py, Self::new(payload))?.into_any())
     }
 
     fn with_stability(payload: Payload, stable: bool) -> Self {
@@ -95,13 +103,59 @@ impl PyPayload {
 
     /// The contents of a file: copied, or with `trusted=True` memory-mapped.
     #[staticmethod]
-    #[pyo3(signature = (path, *, trusted = false))]
+    #[pyo3(signature = (path, *, trusted = false, follow_links = false, spool = None))]
     #[expect(clippy::needless_pass_by_value, reason = "an argument from Python is ours")]
-    fn open(py: Python<'_>, path: PathBuf, trusted: bool) -> PyResult<Self> {
+    fn open(
+        py: Python<'_>,
+        path: PathBuf,
+        trusted: bool,
+        follow_links: bool,
+        spool: Option<&Bound<'_, PySpool>>,
+    ) -> PyResult<Self> {
         guard(py, || {
-            let opened =
-                py.detach(|| if trusted { Payload::map_trusted(&path) } else { Payload::read(&path) });
+            let spool = spool.map(|spool| spool.get().spool());
+            let opened = py.detach(|| match spool {
+                Some(spool) => Payload::open_file(&path, FileRules { trusted, follow_links }, spool),
+                None if trusted => Payload::map_trusted(&path, follow_links),
+                None => Payload::read(&path, follow_links),
+            });
             Ok(Self::with_stability(opened.into_py_result(py)?, !trusted))
+        })
+    }
+
+    /// A reference with which other processes can open this payload.
+    #[pyo3(signature = (*, ttl, durable = false, content_type = None, spool = None))]
+    fn share(
+        &self,
+        py: Python<'_>,
+        ttl: f64,
+        durable: bool,
+        content_type: Option<String>,
+        spool: Option<&Bound<'_, PySpool>>,
+    ) -> PyResult<PyPayloadRef> {
+        guard(py, || {
+            let options = share_options(ttl, durable, content_type)?;
+            let spool = spool.map(|spool| spool.get().spool());
+            py.detach(|| self.payload.share(spool, &options)).into_py_result(py).map(PyPayloadRef::new)
+        })
+    }
+
+    /// Await such a reference; what has to be copied is copied on another thread.
+    #[pyo3(signature = (*, ttl, durable = false, content_type = None, spool = None))]
+    fn share_async<'py>(
+        &self,
+        py: Python<'py>,
+        ttl: f64,
+        durable: bool,
+        content_type: Option<String>,
+        spool: Option<&Bound<'py, PySpool>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        guard(py, || {
+            let options = share_options(ttl, durable, content_type)?;
+            let (payload, spool) = (self.payload.clone(), spool.map(|spool| spool.get().spool().clone()));
+            let sharing =
+                async move { runtime::blocking(move || payload.share(spool.as_ref(), &options)).await? };
+            awaitable(py, sharing, PyPayloadRef::convert)
         })
     }
 

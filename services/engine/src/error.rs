@@ -11,6 +11,9 @@ use crate::json::Place;
 /// The result of everything in the engine that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// A worker that does not answer for this long was stopped: the most that a spool waits.
+const SPOOL_PATIENCE: Duration = Duration::from_secs(5);
+
 pub(crate) type Source = Box<dyn StdError + Send + Sync>;
 
 /// Something that failed, and what a caller needs to decide what to do about it.
@@ -79,8 +82,27 @@ pub enum ErrorKind {
     Protocol,
     /// A buffer sent with [`Mutation::Detect`](crate::http::Mutation) changed while it was sent.
     PayloadMutated,
-    /// There is not enough memory or disk, within the budget.
+    /// There is not enough memory or disk.
     QuotaExceeded,
+    /// A budget is used up; nothing was allocated.
+    BudgetExceeded {
+        /// Which, such as `memory_budget`.
+        name: &'static str,
+        /// Its value in bytes.
+        limit: u64,
+        /// The bytes that would have been in use.
+        asked: u64,
+    },
+    /// A shared payload expired, was revoked, or went with the worker that held it.
+    PayloadGone,
+    /// A reference is another tenant's or was not signed by the spool, or a file is not one to be used.
+    Denied,
+    /// A text is no reference to a payload.
+    InvalidReference,
+    /// An option of a spool cannot hold.
+    InvalidOption,
+    /// This system cannot do it.
+    Unsupported,
     /// A file could not be read or written.
     File,
     /// The handle belongs to the parent of this forked process.
@@ -240,6 +262,26 @@ impl Error {
                 | ErrorKind::IncompleteBody
                 | ErrorKind::Timeout { .. }
         )
+    }
+}
+
+impl From<mcpgateway_shm::Error> for Error {
+    fn from(error: mcpgateway_shm::Error) -> Self {
+        use mcpgateway_shm::ErrorKind as Kind;
+        let kind = match error.kind() {
+            Kind::QuotaExceeded { limit, value, asked } => {
+                ErrorKind::BudgetExceeded { name: limit, limit: value, asked }
+            }
+            Kind::PayloadGone => ErrorKind::PayloadGone,
+            Kind::Denied => ErrorKind::Denied,
+            Kind::InvalidRef => ErrorKind::InvalidReference,
+            Kind::InvalidOption => ErrorKind::InvalidOption,
+            Kind::Unsupported => ErrorKind::Unsupported,
+            Kind::TimedOut => ErrorKind::Timeout { name: "spool", after: SPOOL_PATIENCE },
+            _ => ErrorKind::File,
+        };
+        let made = Self::new(kind, error.to_string());
+        if error.source().is_some() { made.with_source(error) } else { made }
     }
 }
 

@@ -109,7 +109,10 @@ impl Drop for SetOnDrop {
 }
 
 /// Run `work`, which may take long or block, on a thread made for that. Call it within the runtime.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+///
+/// # Errors
+/// [`ErrorKind::Cancelled`] when the runtime is shutting down.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => Ok(done),
         Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),

@@ -301,7 +301,7 @@ impl StreamingResponse {
         let Call { progress, timeouts, limits } = &self.call;
         let announced = self.body.announced();
         let mut next = self.body.next(progress, timeouts, limits).await?;
-        let mut collector = Collector::new(destination, announced, limits).await?;
+        let mut collector = Collector::new(destination, announced, limits, options.spool.clone()).await?;
         while let Some(chunk) = next {
             collector.write(&chunk).await?;
             drop(chunk);

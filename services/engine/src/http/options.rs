@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mcpgateway_shm::Spool;
+
 use crate::error::{Error, Result};
 use crate::payload::TransferPolicy;
 
@@ -163,4 +165,6 @@ pub struct ClientOptions {
     pub follow_redirects: bool,
     /// Codings to ask for and undo; none means that the body is asked for as it is.
     pub accept_encoding: Vec<Coding>,
+    /// Where replies above its `map_above` go, ready to be shared with other processes.
+    pub spool: Option<Spool>,
 }

@@ -5,12 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use mcpgateway_shm::RegionMut;
+use mcpgateway_shm::{Pool, Spool, SpoolWriter, Tier};
 use tokio::io::AsyncWriteExt;
 
 use super::options::Limits;
 use crate::error::{Error, ErrorKind, Phase, Result, Sent};
-use crate::payload::{self, Decision, Origin, Payload, TransferPolicy};
+use crate::payload::{AdmittedRegion, Decision, Origin, Payload, TransferPolicy, overflow_spool};
 use crate::runtime;
 
 /// Bodies below this size are received into the heap: a mapping of its own would cost more.
@@ -27,7 +27,7 @@ pub trait WritableMemory: Send {
 /// Where the body of a reply goes.
 #[derive(Default)]
 pub enum Destination {
-    /// Memory of ours: a warm region, or the heap for small ones.
+    /// Memory of ours: a warm region, the heap for small ones, a spool for large ones if the client has one.
     #[default]
     Memory,
     /// Memory of the caller's.
@@ -47,14 +47,28 @@ impl fmt::Debug for Destination {
 }
 
 /// A body being received.
-pub(super) enum Collector {
+pub(super) struct Collector {
+    stage: Stage,
+    spool: Option<Spool>,
+}
+
+/// Where it is now.
+enum Stage {
     Heap(Vec<u8>),
-    Region(RegionMut),
+    Region(AdmittedRegion),
+    Spool(Box<SpoolCollector>),
     Into { memory: Box<dyn WritableMemory>, filled: usize },
     File(Box<FileCollector>),
 }
 
-pub(super) struct FileCollector {
+/// A body on its way into a spool.
+struct SpoolCollector {
+    spool: Spool,
+    /// `None` only while a chunk is written elsewhere.
+    writer: Option<SpoolWriter>,
+}
+
+struct FileCollector {
     path: PathBuf,
     temporary: tempfile::TempPath,
     file: tokio::fs::File,
@@ -63,65 +77,178 @@ pub(super) struct FileCollector {
 
 impl Collector {
     /// A place for a body of `announced` bytes, of which the first have arrived: the announcement is
-    /// the sender's word, so nothing is set aside for it before, nor beyond `limits`.
+    /// the sender's word, so nothing is set aside for it before, nor beyond `limits`. Bodies above what
+    /// `spool` keeps in this process go there; so do those that the memory budget has no room for, into a
+    /// spool of this process if there is no other.
     pub(super) async fn new(
         destination: Destination,
         announced: Option<u64>,
         limits: &Limits,
+        spool: Option<Spool>,
     ) -> Result<Self> {
         crate::fault::point("receive::allocate");
-        Ok(match destination {
+        let stage = match destination {
             Destination::Into(memory) => {
                 crate::fault::point("receive::into");
-                Self::Into { memory, filled: 0 }
+                Stage::Into { memory, filled: 0 }
             }
-            Destination::File(path) => Self::File(Box::new(FileCollector::new(path).await?)),
+            Destination::File(path) => Stage::File(Box::new(FileCollector::new(path).await?)),
             Destination::Memory => {
                 let expected = announced.unwrap_or(0).min(limits.max_response_bytes);
-                let expected = usize::try_from(expected).map_err(|_| too_large_for_memory(expected))?;
-                if expected < SMALL {
-                    Self::Heap(Vec::with_capacity(expected))
-                } else {
-                    Self::Region(payload::allocate(expected)?)
-                }
+                Self::first_stage(expected, spool.as_ref()).await?
             }
-        })
+        };
+        Ok(Self { stage, spool })
     }
 
-    pub(super) async fn write(&mut self, chunk: &[u8]) -> Result<()> {
-        crate::fault::point("receive::chunk");
-        match self {
-            Self::Heap(heap) if heap.len() + chunk.len() <= SMALL => {
-                heap.extend_from_slice(chunk);
-                Ok(())
-            }
-            Self::Heap(heap) => {
-                let mut region = payload::allocate(2 * (heap.len() + chunk.len()))?;
-                write_region(&mut region, heap)?;
-                write_region(&mut region, chunk)?;
-                *self = Self::Region(region);
-                Ok(())
-            }
-            Self::Region(region) => write_region(region, chunk),
-            Self::Into { memory, filled } => write_into(memory.bytes_mut(), filled, chunk),
-            Self::File(file) => file.write(chunk).await,
+    async fn first_stage(expected: u64, spool: Option<&Spool>) -> Result<Stage> {
+        if is_for_spool(expected, spool) {
+            return SpoolCollector::begin(spool, expected).await;
         }
+        let len = usize::try_from(expected).map_err(|_| too_large_for_memory(expected))?;
+        if len < SMALL {
+            return Ok(Stage::Heap(Vec::with_capacity(len)));
+        }
+        match AdmittedRegion::allocate(len)? {
+            Some(region) => Ok(Stage::Region(region)),
+            None => SpoolCollector::begin(spool, expected).await,
+        }
+    }
+
+    pub(super) async fn write(&mut self, chunk: &Bytes) -> Result<()> {
+        crate::fault::point("receive::chunk");
+        while !self.write_here(chunk).await? {
+            self.move_on(chunk.len()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether there was room for `chunk` where the body is.
+    async fn write_here(&mut self, chunk: &Bytes) -> Result<bool> {
+        let for_spool =
+            |len: usize, spool: &Option<Spool>| is_for_spool((len + chunk.len()) as u64, spool.as_ref());
+        match &mut self.stage {
+            Stage::Heap(heap) => {
+                let fits = heap.len() + chunk.len() <= SMALL && !for_spool(heap.len(), &self.spool);
+                if fits {
+                    heap.extend_from_slice(chunk);
+                }
+                Ok(fits)
+            }
+            Stage::Region(region) => {
+                Ok(!for_spool(region.filled().len(), &self.spool) && region.write(chunk)?)
+            }
+            Stage::Spool(spool) => spool.write(chunk).await.map(|()| true),
+            Stage::Into { memory, filled } => write_into(memory.bytes_mut(), filled, chunk).map(|()| true),
+            Stage::File(file) => file.write(chunk).await.map(|()| true),
+        }
+    }
+
+    /// Move what has arrived to where `more` bytes have room besides.
+    async fn move_on(&mut self, more: usize) -> Result<()> {
+        let before = std::mem::replace(&mut self.stage, Stage::Heap(Vec::new()));
+        self.stage = match before {
+            Stage::Heap(heap) => {
+                let len = heap.len() + more;
+                let mut next = Self::first_stage(len as u64, self.spool.as_ref()).await?;
+                match &mut next {
+                    Stage::Region(region) => _ = region.write(&heap)?,
+                    Stage::Spool(spool) => spool.write(&heap.into()).await?,
+                    _ => {}
+                }
+                next
+            }
+            Stage::Region(region) => SpoolCollector::take_over(region, self.spool.as_ref()).await?,
+            other => other,
+        };
+        Ok(())
     }
 
     /// The complete body; empty where it is not ours.
     pub(super) async fn finish(self, policy: &TransferPolicy) -> Result<Payload> {
         crate::fault::point("receive::finish");
         let decide = |len: u64| policy.decide(usize::try_from(len).unwrap_or(usize::MAX), Origin::Reply);
-        match self {
-            Self::Heap(heap) => {
+        match self.stage {
+            Stage::Heap(heap) => {
                 let decision = decide(heap.len() as u64);
                 Ok(Payload::new(Bytes::from(heap), decision))
             }
-            Self::Region(region) => Ok(Payload::from_region(region, decide)),
-            Self::Into { filled, .. } => {
+            Stage::Region(region) => Ok(region.freeze(decide)),
+            Stage::Spool(spool) => spool.finish().await,
+            Stage::Into { filled, .. } => {
                 Ok(elsewhere(filled as u64, "reply, received into the caller's buffer"))
             }
-            Self::File(file) => file.finish().await,
+            Stage::File(file) => file.finish().await,
+        }
+    }
+}
+
+/// Whether `spool` wants a body of `len` bytes.
+fn is_for_spool(len: u64, spool: Option<&Spool>) -> bool {
+    spool.is_some_and(|spool| len > spool.map_above())
+}
+
+impl SpoolCollector {
+    /// A writer into `spool`, or into the one that takes what is beyond the memory budget.
+    async fn open(spool: Option<&Spool>, expected: u64) -> Result<Self> {
+        let given = spool.cloned();
+        let opened = runtime::blocking(move || {
+            let spool = given.map_or_else(overflow_spool, Ok)?;
+            let writer = spool.writer(Some(expected))?;
+            Ok::<_, Error>((spool, writer))
+        });
+        let (spool, writer) = opened.await??;
+        Ok(Self { spool, writer: Some(writer) })
+    }
+
+    async fn begin(spool: Option<&Spool>, expected: u64) -> Result<Stage> {
+        Ok(Stage::Spool(Box::new(Self::open(spool, expected).await?)))
+    }
+
+    /// Go on where `region` ends; its bytes are copied where that stops nobody.
+    async fn take_over(region: AdmittedRegion, spool: Option<&Spool>) -> Result<Stage> {
+        let mut collector = Self::open(spool, region.filled().len() as u64).await?;
+        collector.elsewhere(move |writer| writer.write(region.filled())).await?;
+        Ok(Stage::Spool(Box::new(collector)))
+    }
+
+    /// Append `chunk`: here while it goes to memory, which takes less time than it took to receive; else
+    /// on a thread that may wait for the disk, or move all that came before.
+    async fn write(&mut self, chunk: &Bytes) -> Result<()> {
+        let writer = self.writer.as_mut().expect("it is here between two chunks");
+        if writer.tier() == Tier::Memory && writer.room() >= chunk.len() as u64 {
+            return Ok(writer.write(chunk)?);
+        }
+        let chunk = chunk.clone();
+        self.elsewhere(move |writer| writer.write(&chunk)).await
+    }
+
+    async fn elsewhere(
+        &mut self,
+        act: impl FnOnce(&mut SpoolWriter) -> mcpgateway_shm::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let mut writer = self.writer.take().expect("it is here between two chunks");
+        let acted = runtime::blocking(move || {
+            let acted = act(&mut writer);
+            (writer, acted)
+        });
+        let (writer, acted) = acted.await?;
+        self.writer = Some(writer);
+        Ok(acted?)
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<Payload> {
+        let writer = self.writer.take().expect("it is here between two chunks");
+        let region = runtime::blocking(move || writer.finish()).await??;
+        Ok(Payload::spooled(region, &self.spool))
+    }
+}
+
+impl Drop for SpoolCollector {
+    fn drop(&mut self) {
+        // Giving a gigabyte back takes long, and this is the thread of all I/O.
+        if let Some(writer) = self.writer.take() {
+            Pool::global().unmap_later(writer);
         }
     }
 }
@@ -156,10 +283,6 @@ impl FileCollector {
         moved.map_err(|failed| unwritable(&self.path, failed.error))?;
         Ok(elsewhere(self.written, "reply, received into a file"))
     }
-}
-
-fn write_region(region: &mut RegionMut, chunk: &[u8]) -> Result<()> {
-    region.write(chunk).map_err(|cause| payload::no_memory(region.filled().len() + chunk.len(), cause))
 }
 
 fn write_into(memory: &mut [u8], filled: &mut usize, chunk: &[u8]) -> Result<()> {

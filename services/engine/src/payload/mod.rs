@@ -1,7 +1,9 @@
 //! A body of any size: a rope of segments that are held, not copied, with an exact length.
 
 mod base64;
+mod budget;
 mod policy;
+mod sharing;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,11 +12,13 @@ use std::io::Read;
 use std::path::Path;
 
 use bytes::Bytes;
-use mcpgateway_shm::{Pool, RegionMut};
+use mcpgateway_shm::{Pool, Region, RegionMut, Spool};
 use memmap2::Mmap;
 use xxhash_rust::xxh3::Xxh3Default;
 
 pub use base64::Alphabet;
+pub(crate) use budget::{AdmittedRegion, overflow_spool};
+pub use budget::{MemoryUse, ProcessLimits, limit_process, memory_use};
 pub use policy::{COPY_BELOW, Decision, MAP_ABOVE, Origin, Reason, Transfer, TransferPolicy};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -32,6 +36,10 @@ pub struct Payload {
     segments: Vec<Segment>,
     len: u64,
     decision: Decision,
+    /// What all the bytes lie in, where that is ours.
+    region: Option<Region>,
+    /// Where the region was spooled.
+    spool: Option<Spool>,
 }
 
 #[derive(Clone)]
@@ -44,13 +52,15 @@ impl Payload {
     /// A payload of `bytes`, however they are held, with the decision by which they came to be.
     #[must_use]
     pub fn new(bytes: Bytes, decision: Decision) -> Self {
-        Self { len: bytes.len() as u64, segments: vec![Segment::Bytes(bytes)], decision }
+        let len = bytes.len() as u64;
+        Self::of_segment(Segment::Bytes(bytes), len, decision)
     }
 
     /// No bytes at all.
     #[must_use]
     pub fn empty() -> Self {
-        Self { segments: Vec::new(), len: 0, decision: Decision::because(Transfer::Copy, 0, "no bytes") }
+        let decision = Decision::because(Transfer::Copy, 0, "no bytes");
+        Self { segments: Vec::new(), len: 0, decision, region: None, spool: None }
     }
 
     /// The parts one after the other, without a copy.
@@ -67,6 +77,7 @@ impl Payload {
             joined.segments.extend(part.segments);
             let most = [joined.decision, part.decision].into_iter().max_by_key(|decision| decision.len);
             joined.decision = Decision { len: joined.len, ..most.expect("there are two") };
+            (joined.region, joined.spool) = (None, None);
             joined
         })
     }
@@ -80,16 +91,17 @@ impl Payload {
         let decision = source.decision;
         let encoded = base64::Encoded::new(source.into_bytes()?, alphabet)?;
         let len = encoded.len() as u64;
-        Ok(Self { len, segments: vec![Segment::Base64(encoded)], decision: Decision { len, ..decision } })
+        Ok(Self::of_segment(Segment::Base64(encoded), len, Decision { len, ..decision }))
     }
 
     /// The contents of the file at `path`, copied: what happens to the file later changes nothing.
     ///
     /// # Errors
+    /// [`ErrorKind::Denied`] for what is no regular file, or a link that is not to be followed;
     /// [`ErrorKind::File`] when it cannot be read, [`ErrorKind::QuotaExceeded`] when there is no
     /// memory for it.
-    pub fn read(path: &Path) -> Result<Self> {
-        let (mut file, len) = open(path)?;
+    pub fn read(path: &Path, follow_links: bool) -> Result<Self> {
+        let (mut file, len) = open(path, follow_links)?;
         // One byte more than announced, so that the end is seen without growing.
         let mut region = allocate(len.saturating_add(1))?;
         loop {
@@ -111,9 +123,10 @@ impl Payload {
     /// looking at the lost bytes kills the process (`SIGBUS`). [`read`](Self::read) has no such risk.
     ///
     /// # Errors
+    /// [`ErrorKind::Denied`] for what is no regular file, or a link that is not to be followed;
     /// [`ErrorKind::File`] when it cannot be opened or mapped.
-    pub fn map_trusted(path: &Path) -> Result<Self> {
-        let (file, len) = open(path)?;
+    pub fn map_trusted(path: &Path, follow_links: bool) -> Result<Self> {
+        let (file, len) = open(path, follow_links)?;
         let decision =
             Decision::because(Transfer::Map, len as u64, "file, mapped: the caller trusts it not to change");
         if len == 0 {
@@ -129,7 +142,11 @@ impl Payload {
     pub fn from_region(region: RegionMut, decide: impl FnOnce(u64) -> Decision) -> Self {
         let region = region.freeze();
         let decision = decide(region.len() as u64);
-        Self::new(region.into(), decision)
+        Self::in_region(region, decision)
+    }
+
+    fn of_segment(segment: Segment, len: u64, decision: Decision) -> Self {
+        Self { segments: vec![segment], len, decision, region: None, spool: None }
     }
 
     /// The length in bytes.
@@ -214,7 +231,7 @@ impl Payload {
         Frames { remaining: self.len, segments: self.segments.into() }
     }
 
-    fn gather(self) -> Result<mcpgateway_shm::Region> {
+    fn gather(self) -> Result<Region> {
         crate::fault::point("payload::gather");
         let len = usize::try_from(self.len)
             .map_err(|_| Error::new(ErrorKind::QuotaExceeded, "the payload is larger than memory"))?;
@@ -253,15 +270,10 @@ pub(crate) fn no_memory(len: usize, cause: std::io::Error) -> Error {
     Error::out_of_memory(format!("mapping memory for {len} bytes"), cause)
 }
 
-fn open(path: &Path) -> Result<(File, usize)> {
-    let file = File::open(path).map_err(|cause| unreadable(path, cause))?;
-    let metadata = file.metadata().map_err(|cause| unreadable(path, cause))?;
-    if !metadata.is_file() {
-        let subject = format!("{}: not a regular file; read it yourself and pass the bytes", path.display());
-        return Err(Error::new(ErrorKind::File, subject));
-    }
-    let len =
-        usize::try_from(metadata.len()).map_err(|cause| unreadable(path, std::io::Error::other(cause)))?;
+/// The file at `path` and its size: a regular file, opened without waiting for anybody.
+fn open(path: &Path, follow_links: bool) -> Result<(File, usize)> {
+    let (file, len) = mcpgateway_shm::open_regular(path, follow_links)?;
+    let len = usize::try_from(len).map_err(|cause| unreadable(path, std::io::Error::other(cause)))?;
     Ok((file, len))
 }
 
@@ -405,17 +417,19 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
         let contents: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
         std::io::Write::write_all(&mut file, &contents).expect("room on disk");
-        let read = Payload::read(file.path()).expect("readable");
-        let mapped = Payload::map_trusted(file.path()).expect("readable");
+        let read = Payload::read(file.path(), false).expect("readable");
+        let mapped = Payload::map_trusted(file.path(), false).expect("readable");
         assert_eq!([read.decision().transfer, mapped.decision().transfer], [Transfer::Copy, Transfer::Map]);
         assert_eq!(collected(&read), contents);
         assert_eq!(read, mapped);
         std::io::Write::write_all(&mut file, b"grown").expect("room on disk");
         assert_eq!(read.len(), 3_000_000);
         assert!(
-            matches!(Payload::read(Path::new("/no/such/file")), Err(error) if *error.kind() == ErrorKind::File)
+            matches!(Payload::read(Path::new("/no/such/file"), false), Err(error) if *error.kind() == ErrorKind::File)
         );
-        assert!(matches!(Payload::read(Path::new("/")), Err(error) if *error.kind() == ErrorKind::File));
+        assert!(
+            matches!(Payload::read(Path::new("/"), false), Err(error) if *error.kind() == ErrorKind::Denied)
+        );
     }
 
     #[test]
