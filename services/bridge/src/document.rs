@@ -60,10 +60,10 @@ impl PyNode {
         Err(PyTypeError::new_err(format!("{what}: this is of kind {}", self.0.kind().as_str())))
     }
 
-    fn member<'py>(&self, key: &Bound<'py, PyString>) -> PyResult<Option<Node>> {
+    fn member(&self, key: &Bound<'_, PyString>) -> Option<Node> {
         // A text that UTF-8 cannot hold is no key of any document.
-        let Ok(name) = key.to_str() else { return Ok(None) };
-        Ok(self.run(key.py(), |node| node.get(name)))
+        let name = key.to_str().ok()?;
+        self.run(key.py(), |node| node.get(name))
     }
 
     fn element(&self, py: Python<'_>, index: &Bound<'_, PyAny>) -> PyResult<Node> {
@@ -270,8 +270,7 @@ impl PyNode {
         guard(py, || {
             let found = match self.0.kind() {
                 Kind::Object => {
-                    let found =
-                        key.cast::<PyString>().ok().map(|key| self.member(key)).transpose()?.flatten();
+                    let found = key.cast::<PyString>().ok().and_then(|key| self.member(key));
                     found.ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))?
                 }
                 Kind::Array => self.element(py, key)?,
@@ -295,7 +294,7 @@ impl PyNode {
     ) -> PyResult<Py<PyAny>> {
         guard(py, || {
             self.expect(Kind::Object, "only objects have members")?;
-            match self.member(key)? {
+            match self.member(key) {
                 Some(node) => Self::convert(py, node),
                 None => Ok(default.unwrap_or_else(|| py.None())),
             }
@@ -341,7 +340,7 @@ impl PyNode {
     fn __contains__(&self, py: Python<'_>, item: &Bound<'_, PyAny>) -> PyResult<bool> {
         guard(py, || match self.0.kind() {
             Kind::Object => match item.cast::<PyString>() {
-                Ok(key) => Ok(self.member(key)?.is_some()),
+                Ok(key) => Ok(self.member(key).is_some()),
                 Err(_) => Ok(false),
             },
             Kind::Array => {
@@ -422,6 +421,7 @@ impl PyNode {
     }
 
     /// The fields of this array of objects, by name.
+    #[expect(clippy::needless_pass_by_value, reason = "an argument from Python is ours")]
     #[pyo3(signature = (names, *, fill = None))]
     fn columns<'py>(
         &self,

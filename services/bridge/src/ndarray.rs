@@ -15,7 +15,7 @@ use crate::objects;
 #[pyclass(module = "mcpgateway_rust._native", frozen)]
 struct Memory {
     /// Keeps the bytes at `start` where they are.
-    _memory: ArrayMemory,
+    _owner: ArrayMemory,
     start: *mut u8,
     len: usize,
 }
@@ -30,7 +30,7 @@ impl Memory {
     fn new(mut memory: ArrayMemory) -> Self {
         let bytes = memory.bytes_mut();
         let (start, len) = (bytes.as_mut_ptr(), bytes.len());
-        Self { _memory: memory, start, len }
+        Self { _owner: memory, start, len }
     }
 }
 
@@ -163,7 +163,7 @@ fn strings<'py>(
     for text in texts {
         match text {
             Some((start, end)) => {
-                list.append(objects::string(py, &document[*start as usize..*end as usize])?)?
+                list.append(objects::string(py, &document[*start as usize..*end as usize])?)?;
             }
             None => list.append(&fill)?,
         }

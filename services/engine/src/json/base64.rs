@@ -26,7 +26,7 @@ impl Node {
         let Some(raw) = self.raw_text() else {
             return Err(self.wrong_kind("base64 is in strings", Kind::String));
         };
-        let decided = |len| Decision::because(Transfer::Copy, len, "base64, decoded");
+        let by_decoding = |len| Decision::because(Transfer::Copy, len, "base64, decoded");
         let invalid = |(at, what)| self.document().error_at(self.offset() + 1 + at, what);
         let decoded = match Decoded::of(raw) {
             // What SIMD refuses may be escapes, such as \/ for /.
@@ -34,14 +34,14 @@ impl Node {
                 // Where exactly is lost with the escapes: it is in this string.
                 Decoded::of(&unescape(raw)).map_err(|(_, what)| invalid((0, what)))??
             }
-            decoded => decoded.map_err(invalid)??,
+            read => read.map_err(invalid)??,
         };
         Ok(match decoded {
             Decoded::Small(bytes) => {
-                let decision = decided(bytes.len() as u64);
+                let decision = by_decoding(bytes.len() as u64);
                 Payload::new(Bytes::from(bytes), decision)
             }
-            Decoded::Large(region) => Payload::from_region(region, decided),
+            Decoded::Large(region) => Payload::from_region(region, by_decoding),
         })
     }
 
@@ -106,11 +106,11 @@ fn decode(text: &[u8], mut room: &mut [u8]) -> Result<(), usize> {
             let at = index * PIECE;
             // What came before has to be valid by the other alphabet too: without + and /.
             if decided || memchr::memchr2(b'+', b'/', &text[..at + piece.len()]).is_some() {
-                return Err(at + first_refused(piece, codec));
+                return Err(at + first_refused(piece, &codec));
             }
             (codec, decided) = (URL_SAFE_NO_PAD, true);
             if codec.decode(piece, Out::from_slice(target)).is_err() {
-                return Err(at + first_refused(piece, codec));
+                return Err(at + first_refused(piece, &codec));
             }
         }
         room = rest;
@@ -119,7 +119,7 @@ fn decode(text: &[u8], mut room: &mut [u8]) -> Result<(), usize> {
 }
 
 /// Where the group of four is that a codec refuses, and in it the character.
-fn first_refused(piece: &[u8], codec: base64_simd::Base64) -> usize {
+fn first_refused(piece: &[u8], codec: &base64_simd::Base64) -> usize {
     let refused = |four: &&[u8]| codec.check(four).is_err();
     let Some((index, four)) = piece.chunks(4).enumerate().find(|(_, four)| refused(four)) else { return 0 };
     let strange = four.iter().position(|byte| {

@@ -38,8 +38,8 @@ impl Lookup {
         }
         // A seed of its own each time, so that no sender can choose keys that collide.
         let hasher = RandomState::new();
-        let hashed = |child: Child| (hasher.hash_one(&*unescape(inner.raw(child.key))), child);
-        let mut members: Vec<_> = inner.unique_members(container).into_iter().map(hashed).collect();
+        let with_hash = |child: Child| (hasher.hash_one(&*unescape(inner.raw(child.key))), child);
+        let mut members: Vec<_> = inner.unique_members(container).into_iter().map(with_hash).collect();
         members.sort_unstable_by_key(|(hash, _)| *hash);
         Self::Object { hasher, members }
     }

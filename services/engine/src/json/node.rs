@@ -329,6 +329,7 @@ impl Node {
     }
 
     /// The elements of an array, in order; none if this is no array.
+    #[must_use]
     pub fn elements(&self) -> Elements {
         let container = self.container().filter(|_| self.kind() == Kind::Array);
         let at = container.map(|container| Children::of(self.inner(), container).resume_point());
@@ -363,13 +364,7 @@ impl Node {
     /// The text of a string; none if this is none.
     #[must_use]
     pub fn text(&self) -> Option<Cow<'_, str>> {
-        let raw = self.raw_text()?;
-        Some(match unescape(raw) {
-            Cow::Borrowed(bytes) => {
-                Cow::Borrowed(std::str::from_utf8(bytes).expect("checked when it was opened"))
-            }
-            Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).expect("checked when it was opened")),
-        })
+        self.raw_text().map(text_of)
     }
 
     /// The bytes between the quotes of a string; none if this is none.
@@ -426,18 +421,21 @@ impl Member {
     /// The key.
     #[must_use]
     pub fn key(&self) -> Cow<'_, str> {
-        match unescape(self.raw_key()) {
-            Cow::Borrowed(bytes) => {
-                Cow::Borrowed(std::str::from_utf8(bytes).expect("checked when it was opened"))
-            }
-            Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).expect("checked when it was opened")),
-        }
+        text_of(self.raw_key())
     }
 
     /// The bytes of the key, as they are written between its quotes.
     #[must_use]
     pub fn raw_key(&self) -> &[u8] {
         self.value.inner().raw(self.key)
+    }
+}
+
+/// What the bytes between the quotes of a string say; they were checked when the document was opened.
+fn text_of(raw: &[u8]) -> Cow<'_, str> {
+    match unescape(raw) {
+        Cow::Borrowed(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).expect("UTF-8, as was checked")),
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).expect("UTF-8, as was checked")),
     }
 }
 

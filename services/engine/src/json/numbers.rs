@@ -1,4 +1,8 @@
 //! Numbers in text: where they end, and what they are, to the last bit.
+#![expect(
+    clippy::inline_always,
+    reason = "called for each of millions of numbers: benches/rust/json.rs embeddings"
+)]
 
 /// Where the number that begins at `at` ends; none if it is none (RFC 8259, section 6).
 #[inline]
@@ -54,7 +58,7 @@ fn eight_at(text: &[u8], at: usize) -> Option<u64> {
 fn leading_digits(eight: u64) -> usize {
     // A digit is 0x30 to 0x39: with those taken off, what is left and that plus 0x76 have no high bit.
     let off = eight ^ 0x3030_3030_3030_3030;
-    let not_digit = (off | (off & 0x7F7F_7F7F_7F7F_7F7F) + 0x7676_7676_7676_7676) & 0x8080_8080_8080_8080;
+    let not_digit = (off | ((off & 0x7F7F_7F7F_7F7F_7F7F) + 0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080;
     (not_digit.trailing_zeros() / 8) as usize
 }
 
@@ -216,7 +220,7 @@ impl Parts {
             let fraction = at + 1;
             at = read_digits(text, fraction, &mut mantissa);
             digits += at - fraction;
-            exponent = (fraction as i64) - (at as i64);
+            exponent = -((at - fraction) as u64).cast_signed();
         }
         if let Some(b'e' | b'E') = text.get(at) {
             is_whole = false;

@@ -77,7 +77,7 @@ impl Document {
             self.sort_in(edit, &mut replacements, &mut changes)?;
         }
         for (container, changes) in changes.values() {
-            changes.make(container, &mut replacements)?;
+            changes.make(container, &mut replacements);
         }
         self.join(replacements)
     }
@@ -164,7 +164,7 @@ fn changes_of<'c>(changes: &'c mut BTreeMap<u32, (Node, Changes)>, parent: &Node
 
 impl Changes {
     /// Remove and append in `parent`, so that its commas are right.
-    fn make(&self, parent: &Node, replacements: &mut Vec<Replacement>) -> Result<()> {
+    fn make(&self, parent: &Node, replacements: &mut Vec<Replacement>) {
         let inner = parent.inner();
         let container = parent.container().expect("what has parts is a container");
         let pointer = parent.pointer();
@@ -195,7 +195,7 @@ impl Changes {
             remove(kept_end.unwrap_or(run.start)..run.end);
         }
         if self.appended.is_empty() {
-            return Ok(());
+            return;
         }
         // Behind the last child, or the opening bracket.
         let at = last_end.unwrap_or(parent.offset() + 1);
@@ -210,7 +210,6 @@ impl Changes {
             with.push(value.clone());
         }
         replacements.push(Replacement { range: at..at, with, pointer });
-        Ok(())
     }
 
     fn removes(&self, parent: &Node, index: usize, child: &Child) -> bool {

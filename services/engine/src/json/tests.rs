@@ -1,4 +1,4 @@
-//! Documents against serde_json, simd-json, and the check that is written plainly.
+//! Documents against `serde_json`, simd-json, and the check that is written plainly.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -100,7 +100,7 @@ fn places(value: &Value) -> Vec<String> {
     };
     match value {
         Value::Array(elements) => {
-            elements.iter().enumerate().for_each(|(i, child)| add(i.to_string(), child))
+            elements.iter().enumerate().for_each(|(i, child)| add(i.to_string(), child));
         }
         Value::Object(members) => members.iter().for_each(|(key, child)| add(key.clone(), child)),
         _ => {}
@@ -208,7 +208,7 @@ fn numbers_that_a_tape_would_round_are_left_to_the_text() {
     }
 }
 
-/// Check the parser against the plain one, serde_json and simd-json.
+/// Check the parser against the plain one, `serde_json` and simd-json.
 fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
     let parsed = Document::parse(Bytes::copy_from_slice(text), &Options::default());
     let fault = find_fault(text, MAX_DEPTH);

@@ -1,6 +1,7 @@
 //! Strings as they are written: where they end, what they say.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use memchr::memchr2;
 
@@ -30,8 +31,7 @@ pub fn written_at(text: &[u8], start: usize) -> Written {
             return finish_slowly(text, at, escaped, high);
         };
         let eight = u64::from_le_bytes(*eight);
-        // The lowest set bit of each is exact; bits above a hit may be wrong, which the first hit hides.
-        let hits = zeros_of(eight ^ (ONES * b'"' as u64)) | zeros_of(eight ^ (ONES * b'\\' as u64));
+        let hits = quotes_and_backslashes(eight);
         if hits == 0 {
             high |= eight;
             at += 8;
@@ -47,6 +47,14 @@ pub fn written_at(text: &[u8], start: usize) -> Written {
         escaped = true;
         at += 2;
     }
+}
+
+/// The high bit of each byte that is one; exact for the first, which is all that is used.
+#[inline]
+fn quotes_and_backslashes(eight: u64) -> u64 {
+    const QUOTES: u64 = ONES * 0x22;
+    const BACKSLASHES: u64 = ONES * 0x5C;
+    zeros_of(eight ^ QUOTES) | zeros_of(eight ^ BACKSLASHES)
 }
 
 #[inline]
@@ -79,7 +87,7 @@ pub(super) fn closing_quote(text: &[u8], start: usize) -> usize {
                 break at + memchr2(b'"', b'\\', &text[at..]).expect("the text is valid");
             };
             let eight = u64::from_le_bytes(*eight);
-            let hits = zeros_of(eight ^ (ONES * b'"' as u64)) | zeros_of(eight ^ (ONES * b'\\' as u64));
+            let hits = quotes_and_backslashes(eight);
             if hits != 0 {
                 break at + (hits.trailing_zeros() / 8) as usize;
             }
@@ -160,7 +168,9 @@ pub fn quoted(text: &str) -> String {
         match character {
             '"' => json.push_str("\\\""),
             '\\' => json.push_str("\\\\"),
-            '\u{0}'..'\u{20}' => json.push_str(&format!("\\u{:04x}", u32::from(character))),
+            '\u{0}'..'\u{20}' => {
+                write!(json, "\\u{:04x}", u32::from(character)).expect("a String takes all that is written");
+            }
             _ => json.push(character),
         }
     }
@@ -195,7 +205,8 @@ mod tests {
     }
 
     fn escaped_wholly(text: &str) -> String {
-        let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+        let units: String =
+            text.encode_utf16().fold(String::new(), |units, unit| units + &format!("\\u{unit:04X}"));
         format!("\"{units}\"")
     }
 
