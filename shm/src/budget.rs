@@ -95,21 +95,6 @@ impl Budget {
         Charge { account: Arc::clone(&self.account), resource, bytes: 0 }
     }
 
-    /// Add `bytes` on disk to what the tenant's durable payloads use, which no worker gives back: the
-    /// next sweep counts them anew.
-    pub(crate) fn admit_durable(&self, bytes: u64) -> Result<()> {
-        let account = &self.account;
-        let mut state = account.state();
-        let State { ledger, used } = &mut *state;
-        let locked = ledger.lock(&account.directory)?;
-        let mut table = account.admit(&locked, *used, Resource::Disk, bytes)?;
-        let owner = Slot::durable(account.tenant);
-        let empty = Slot { owner, tenant: account.tenant, memory: 0, disk: 0, pid: 0 };
-        let mut slot = table.slot_of(owner).cloned().unwrap_or(empty);
-        slot.disk = slot.disk.saturating_add(bytes);
-        locked.put(&mut table, slot)
-    }
-
     pub(crate) fn downgrade(&self) -> WeakBudget {
         WeakBudget { account: Arc::downgrade(&self.account) }
     }
@@ -191,6 +176,34 @@ impl Charge {
             self.account.give_back(self.resource, less);
             self.bytes = bytes;
         }
+    }
+
+    /// Let the tenant's durable payloads have these bytes on disk, which no worker gives back: `publish`
+    /// gives their file the name under which a sweep counts it.
+    ///
+    /// All of it under the lock of the ledger: a sweep finds the bytes here or there, never neither.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written, or `publish` fails: then the bytes are still held here.
+    pub(crate) fn make_durable(&mut self, publish: impl FnOnce() -> Result<()>) -> Result<()> {
+        let account = &*self.account;
+        let mut state = account.state();
+        let State { ledger, used } = &mut *state;
+        let locked = ledger.lock(&account.directory)?;
+        let mut table = locked.read()?;
+        let before = account.durable_slot(&table);
+        let after = Slot { disk: before.disk.saturating_add(self.bytes), ..before.clone() };
+        locked.put(&mut table, after)?;
+        if let Err(error) = publish() {
+            // Should this fail, the next sweep does it.
+            let _ = locked.put(&mut table, before);
+            return Err(error);
+        }
+        *used.of_mut(self.resource) -= self.bytes;
+        self.bytes = 0;
+        // If the ledger cannot be written now, the next change or the next minute does it.
+        let _ = account.write_down(&locked, &mut table, *used);
+        Ok(())
     }
 }
 
@@ -279,6 +292,13 @@ impl Account {
             memory: sum.memory.saturating_add(slot.memory),
             disk: sum.disk.saturating_add(slot.disk),
         })
+    }
+
+    /// What the ledger says about the tenant's durable payloads.
+    fn durable_slot(&self, table: &Table) -> Slot {
+        let owner = Slot::durable(self.tenant);
+        let none = Slot { owner, tenant: self.tenant, memory: 0, disk: 0, pid: 0 };
+        table.slot_of(owner).cloned().unwrap_or(none)
     }
 
     fn write_down(&self, locked: &Locked<'_>, table: &mut Table, used: Usage) -> Result<()> {
@@ -418,6 +438,34 @@ mod tests {
         let budget = Budget::open(Arc::clone(&directory), limits(100, 100), "a").expect("a slot");
         assert_eq!(budget.used().expect("read").memory, 100);
         budget.charge(Resource::Memory).grow_to(100).expect("nobody holds that lease");
+    }
+
+    #[test]
+    fn a_durable_payload_counts_while_it_is_copied_and_once_it_is_kept() {
+        let (_outer, directory) = directory();
+        let limits = Limits { disk: 100, tenant_disk: 100, ..limits(0, 0) };
+        let budget = Budget::open(Arc::clone(&directory), limits, "a").expect("a slot");
+        let disk = || {
+            sweep::sweep_directory(&directory).expect("swept");
+            (budget.used().expect("read").disk, budget.used_here().disk)
+        };
+        let mut charge = budget.charge(Resource::Disk);
+        charge.grow_to(60).expect("room");
+        let partial = directory.create_partial().expect("created");
+        partial.file().set_len(60).expect("room");
+        assert_eq!(disk(), (60, 60), "while it is copied");
+        let fails = || Err(Error::new(ErrorKind::Io, "no"));
+        assert_eq!(charge.make_durable(fails).expect_err("refused").kind(), ErrorKind::Io);
+        assert_eq!((budget.used().expect("read").disk, disk()), (60, (60, 60)), "still a copy");
+        let name = name::payload(Id([1; 16]), budget.tenant(), u64::MAX);
+        charge
+            .make_durable(|| partial.keep_as(&name).map(drop).map_err(|cause| directory.error("", cause)))
+            .expect("kept");
+        assert_eq!((budget.used().expect("read").disk, disk()), (60, (60, 0)), "kept");
+        let error = budget.charge(Resource::Disk).grow_to(41).expect_err("full");
+        assert_eq!(refused(&error), ("disk_budget", 100, 101));
+        drop(charge);
+        assert_eq!(disk(), (60, 0));
     }
 
     #[test]

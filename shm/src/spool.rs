@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::budget::{Budget, Limits, Usage, hash_of};
+use crate::budget::{Budget, Limits, Resource, Usage, hash_of};
 use crate::directory::{Directory, name};
 use crate::foreign::{self, FileRules};
 use crate::fork::PerProcess;
@@ -350,25 +350,19 @@ impl Spool {
     /// Give a durable payload its file: by name where it is in one already, else by a copy.
     fn keep_in_file(&self, claims: &Claims, region: &Region) -> Result<()> {
         let directory = self.directory_handle();
-        self.budget()?.admit_durable(storage::size_on_disk(claims.len))?;
+        let failed = |cause| directory.error("keeping a durable payload", cause);
+        let mut charge = self.budget()?.charge(Resource::Disk);
+        charge.grow_to(storage::size_on_disk(claims.len))?;
         let name = durable_name(claims);
-        let named = match region.file().filter(|_| region.tier() == Tier::File) {
-            Some(file) => sys::publish(file, directory.as_fd(), &name).is_ok(),
-            None => false,
-        };
-        if named {
+        let publish = |file| sys::publish(file, directory.as_fd(), &name).map_err(failed);
+        if let Some(file) = region.file().filter(|_| region.tier() == Tier::File)
+            && charge.make_durable(|| publish(file)).is_ok()
+        {
             return Ok(());
         }
-        let kept = directory.create_partial().and_then(|partial| {
-            storage::write_complete(partial.file(), region, claims.checksum)
-                .and_then(|()| partial.keep_as(&name))
-                .map_err(|cause| directory.error("keeping a durable payload", cause))
-        });
-        if kept.is_err() {
-            // Count again what is there.
-            let _ = self.sweep();
-        }
-        kept.map(drop)
+        let partial = directory.create_partial()?;
+        storage::write_complete(partial.file(), region, claims.checksum).map_err(failed)?;
+        charge.make_durable(|| partial.keep_as(&name).map(drop).map_err(failed))
     }
 }
 
