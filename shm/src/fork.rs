@@ -88,6 +88,12 @@ fn replace_first(old: i32, new: i32) {
 }
 
 /// One value for each process: made on first use, made anew in a forked child.
+///
+/// Threads share the value, so it must be one that they can share:
+/// ```compile_fail
+/// static COUNT: mcpgateway_shm::PerProcess<std::cell::Cell<u32>> = mcpgateway_shm::PerProcess::new();
+/// COUNT.get_or_init(Default::default);
+/// ```
 #[derive(Debug)]
 pub struct PerProcess<T> {
     slot: AtomicPtr<Tagged<T>>,
@@ -106,6 +112,16 @@ impl<T> PerProcess<T> {
         Self { slot: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
+    #[expect(clippy::unused_self, reason = "the value is borrowed from the slot")]
+    fn current(&self, seen: *mut Tagged<T>) -> Option<&T> {
+        // SAFETY: null, or published by `get_or_try_init` and not freed while `self` is borrowed.
+        let tagged = unsafe { seen.as_ref() }?;
+        (tagged.generation == generation()).then_some(&tagged.value)
+    }
+}
+
+/// The slot itself may go to any thread, and takes its value along.
+impl<T: Send + Sync> PerProcess<T> {
     /// The value of this process, made by `make` if there is none yet.
     ///
     /// Threads that race to make it all get the one that was first.
@@ -140,13 +156,6 @@ impl<T> PerProcess<T> {
     /// The value of this process, if one was made.
     pub fn get(&self) -> Option<&T> {
         self.current(self.slot.load(Ordering::Acquire))
-    }
-
-    #[expect(clippy::unused_self, reason = "the value is borrowed from the slot")]
-    fn current(&self, seen: *mut Tagged<T>) -> Option<&T> {
-        // SAFETY: null, or published by `get_or_try_init` and not freed while `self` is borrowed.
-        let tagged = unsafe { seen.as_ref() }?;
-        (tagged.generation == generation()).then_some(&tagged.value)
     }
 }
 
