@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 /// Descriptors that a forked child closes before anything else; -1 is a free place.
-static CLOSED_IN_CHILD: [AtomicI32; 128] = [const { AtomicI32::new(-1) }; 128];
+static CLOSED_IN_CHILD: [AtomicI32; 512] = [const { AtomicI32::new(-1) }; 512];
 
 /// How often the line of processes that ends here has forked since the library was loaded.
 ///
@@ -41,34 +41,34 @@ unsafe extern "C" fn count_fork() {
     }
 }
 
-/// A file that a forked child does not inherit.
+/// A file or a socket that a forked child does not inherit.
 ///
-/// A lock (`flock`) lives as long as any copy of its descriptor: without this, the child of a dead
-/// worker would keep that worker's lease. Only as many files as there are places are closed; one more
-/// is inherited as usual.
+/// A lock (`flock`) lives as long as any copy of its descriptor, and so does a connection: without this,
+/// the child of a dead worker would keep that worker's lease, and who asks that worker would wait for an
+/// answer. Only as many descriptors as there are places are closed; one more is inherited as usual.
 #[derive(Debug)]
-pub(crate) struct ClosedInChild {
-    file: ManuallyDrop<File>,
+pub(crate) struct ClosedInChild<T: AsRawFd = File> {
+    file: ManuallyDrop<T>,
     generation: u64,
 }
 
-impl ClosedInChild {
-    pub(crate) fn new(file: File) -> Self {
+impl<T: AsRawFd> ClosedInChild<T> {
+    pub(crate) fn new(file: T) -> Self {
         let generation = generation();
         replace_first(-1, file.as_raw_fd());
         Self { file: ManuallyDrop::new(file), generation }
     }
 }
 
-impl Deref for ClosedInChild {
-    type Target = File;
+impl<T: AsRawFd> Deref for ClosedInChild<T> {
+    type Target = T;
 
-    fn deref(&self) -> &File {
+    fn deref(&self) -> &T {
         &self.file
     }
 }
 
-impl Drop for ClosedInChild {
+impl<T: AsRawFd> Drop for ClosedInChild<T> {
     fn drop(&mut self) {
         if self.generation == generation() {
             replace_first(self.file.as_raw_fd(), -1);

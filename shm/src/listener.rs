@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::Result;
 use crate::directory::{self, Directory, name};
+use crate::fork::ClosedInChild;
 use crate::id::Id;
 use crate::reference::now;
 use crate::region::Region;
@@ -21,6 +23,8 @@ use crate::wire::{self, Answer, Outcome, QUESTION, Question};
 const MOST_CONNECTIONS: usize = 128;
 /// How long to wait when a connection cannot be accepted for want of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+/// How long to wait at most; some systems refuse to wait for years.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// The payloads that this worker shares, each until it expires.
 #[derive(Clone, Debug, Default)]
@@ -82,24 +86,27 @@ impl Shares {
 pub(crate) struct Listener {
     directory: Arc<Directory>,
     worker: Id,
-    wake: UnixStream,
+    wake: ClosedInChild<UnixStream>,
 }
 
 impl Listener {
     pub(crate) fn start(directory: &Arc<Directory>, worker: Id, shares: Shares) -> Result<Self> {
         let failed = |cause| directory.error("opening a socket to share from", cause);
         let path = sys::socket_path(directory.as_fd(), directory.path(), &name::socket(worker));
-        let socket = UnixListener::bind(path).map_err(failed)?;
-        let started = Self {
-            directory: Arc::clone(directory),
-            worker,
-            wake: Self::spawn(socket, shares).map_err(failed)?,
-        };
-        Ok(started)
+        let socket = ClosedInChild::new(UnixListener::bind(path).map_err(failed)?);
+        match Self::spawn(socket, shares) {
+            Ok(wake) => Ok(Self { directory: Arc::clone(directory), worker, wake }),
+            Err(cause) => {
+                // In its place nobody could bind another.
+                let _ = directory.remove(&name::socket(worker));
+                Err(failed(cause))
+            }
+        }
     }
 
-    fn spawn(socket: UnixListener, shares: Shares) -> io::Result<UnixStream> {
+    fn spawn(socket: ClosedInChild<UnixListener>, shares: Shares) -> io::Result<ClosedInChild<UnixStream>> {
         let (wake, woken) = UnixStream::pair()?;
+        let (wake, woken) = (ClosedInChild::new(wake), ClosedInChild::new(woken));
         for stream in [&wake, &woken] {
             stream.set_nonblocking(true)?;
         }
@@ -112,27 +119,28 @@ impl Listener {
     /// Let the thread look again at what expires when.
     pub(crate) fn wake(&self) {
         // A full pipe means that it is about to wake up.
-        let _ = io::Write::write(&mut &self.wake, &[0]);
+        let _ = io::Write::write(&mut &*self.wake, &[0]);
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // The thread sees the end of `wake`.
+        // The thread sees the end of `wake`, whoever else has a copy of it.
+        let _ = self.wake.shutdown(Shutdown::Both);
         let _ = self.directory.remove(&name::socket(self.worker));
     }
 }
 
 struct Server {
-    socket: UnixListener,
-    woken: UnixStream,
+    socket: ClosedInChild<UnixListener>,
+    woken: ClosedInChild<UnixStream>,
     shares: Shares,
     /// The one that spoke last is last.
     connections: VecDeque<Connection>,
 }
 
 struct Connection {
-    stream: UnixStream,
+    stream: ClosedInChild<UnixStream>,
     question: [u8; QUESTION],
     filled: usize,
 }
@@ -164,10 +172,10 @@ impl Server {
 
     fn wait(&self, patience: Option<Duration>, accepting: bool) -> io::Result<Ready> {
         let wanted = if accepting { PollFlags::IN } else { PollFlags::empty() };
-        let mut polled = vec![PollFd::new(&self.woken, PollFlags::IN), PollFd::new(&self.socket, wanted)];
-        polled.extend(self.connections.iter().map(|open| PollFd::new(&open.stream, PollFlags::IN)));
+        let mut polled = vec![PollFd::new(&*self.woken, PollFlags::IN), PollFd::new(&*self.socket, wanted)];
+        polled.extend(self.connections.iter().map(|open| PollFd::new(&*open.stream, PollFlags::IN)));
         let patience = if accepting { patience } else { Some(OUT_OF_DESCRIPTORS) };
-        let patience = patience.and_then(|patience| Timespec::try_from(patience).ok());
+        let patience = patience.and_then(|patience| Timespec::try_from(patience.min(LONGEST_WAIT)).ok());
         match poll(&mut polled, patience.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -178,8 +186,8 @@ impl Server {
     }
 
     /// Whether somebody woke us for more than the end.
-    fn stays_after_waking(&mut self) -> bool {
-        !matches!(self.woken.read(&mut [0; 64]), Ok(0))
+    fn stays_after_waking(&self) -> bool {
+        !matches!((&*self.woken).read(&mut [0; 64]), Ok(0))
     }
 
     /// Accept who waits; whether that can go on at once.
@@ -200,6 +208,7 @@ impl Server {
             if self.connections.len() >= MOST_CONNECTIONS {
                 self.connections.pop_front();
             }
+            let stream = ClosedInChild::new(stream);
             self.connections.push_back(Connection { stream, question: [0; QUESTION], filled: 0 });
         }
     }
@@ -218,7 +227,7 @@ impl Connection {
     /// # Errors
     /// When the connection is at its end, or says what nobody understands.
     fn serve(&mut self, shares: &Shares) -> io::Result<()> {
-        match self.stream.read(&mut self.question[self.filled..]) {
+        match (&*self.stream).read(&mut self.question[self.filled..]) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => self.filled += read,
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return Ok(()),

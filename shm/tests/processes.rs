@@ -142,6 +142,7 @@ fn child() {
         "work" => child_work(directory),
         "file_limit" => child_file_limit(directory),
         "descriptor_limit" => child_descriptor_limit(directory),
+        "few_descriptors" => child_few_descriptors(directory),
         "small_disk" => child_small_disk(directory),
         "small_memory" => child_small_memory(directory),
         "every_call" => child_every_call(directory),
@@ -336,14 +337,54 @@ fn a_child_that_lives_on_does_not_keep_the_lease_of_its_dead_parent() {
     }
     std::io::Read::read_exact(&mut ours, &mut [0]).expect("the child runs");
     // As the kernel does when a process dies: its copy of the lease is closed, nothing is unlinked.
+    // Its number stays in use: another file of that number would be closed in the children of other tests.
     let lease = lease_descriptor(outer.path());
+    let nothing = std::fs::File::open("/dev/null").expect("there");
     // SAFETY: the spool is forgotten below, so nobody uses the descriptor any more.
-    unsafe { libc::close(lease) };
+    unsafe { libc::dup2(nothing.as_raw_fd(), lease) };
     std::mem::forget(spool);
     assert_eq!(sweep(Some(outer.path())).expect("swept").workers, 1);
     ours.write_all(b"x").expect("the child waits");
     // SAFETY: `child` is a child of this process; null asks for no status.
     unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+}
+
+#[test]
+fn a_forked_child_does_not_keep_the_connections_of_its_parent() {
+    let outer = private_directory();
+    let spool = spool_in(outer.path(), 64 * MIB);
+    let region = spool.put(&bytes(2 * MIB)).expect("room");
+    let reference = spool.share(&region, &ShareOptions::new(MINUTE)).expect("shared");
+    let socket = name_in(outer.path(), "socket-");
+    let mut client = std::os::unix::net::UnixStream::connect(outer.path().join(socket)).expect("listening");
+    assert_eq!(open(&reference, Some(outer.path()), "default").expect("accepted, too")[..], region[..]);
+    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    // SAFETY: as above; the child only waits.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        drop(ours);
+        let _ = (&theirs).write_all(b"x");
+        let _ = std::io::Read::read(&mut &theirs, &mut [0]);
+        // SAFETY: as above.
+        unsafe { libc::_exit(0) };
+    }
+    std::io::Read::read_exact(&mut ours, &mut [0]).expect("the child runs");
+    drop((region, spool));
+    let patience = Some(Duration::from_secs(20));
+    client.set_read_timeout(patience).expect("not zero");
+    let end = std::io::Read::read(&mut client, &mut [0]);
+    assert!(matches!(end, Ok(0)), "the end of the connection: {end:?}");
+    ours.write_all(b"x").expect("the child waits");
+    // SAFETY: `child` is a child of this process; null asks for no status.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+}
+
+fn name_in(directory: &Path, prefix: &str) -> String {
+    std::fs::read_dir(directory)
+        .expect("listed")
+        .map(|entry| entry.expect("listed").file_name().to_string_lossy().into_owned())
+        .find(|name| name.starts_with(prefix))
+        .expect("it is there")
 }
 
 fn lease_descriptor(directory: &Path) -> i32 {
@@ -493,6 +534,47 @@ fn running_out_of_descriptors_is_an_error_that_passes() {
     let outer = private_directory();
     let output = run("descriptor_limit", outer.path());
     assert_eq!(answer(&output, "used"), format!("{:?}", Usage { memory: 4, disk: 0 }));
+}
+
+/// One descriptor more each time, so that each step of the first share is the one that fails once.
+fn child_few_descriptors(directory: &Path) {
+    let mut failed = 0;
+    // Kept, so that no descriptor is closed meanwhile.
+    let mut kept = Vec::new();
+    for free in 0.. {
+        let spool = spool_in(directory, 64 * MIB);
+        let region = spool.put(&bytes(2 * MIB)).expect("room");
+        let next = next_descriptor();
+        let before = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        limit(rustix::process::Resource::Nofile, next + free);
+        let shared = spool.share(&region, &ShareOptions::new(MINUTE));
+        limit(rustix::process::Resource::Nofile, before.expect("a limit"));
+        let again = spool.share(&region, &ShareOptions::new(MINUTE)).expect("descriptors again");
+        assert_eq!(open_here(&again, directory)[..], region[..]);
+        kept.push((spool, region));
+        if shared.is_ok() {
+            break;
+        }
+        failed += 1;
+    }
+    println!("failed={failed}");
+}
+
+/// The lowest number that is free.
+fn next_descriptor() -> u64 {
+    let file = std::fs::File::open("/dev/null").expect("there");
+    u64::try_from(file.as_raw_fd()).expect("a descriptor")
+}
+
+fn open_here(reference: &PayloadRef, directory: &Path) -> mcpgateway_shm::Region {
+    open(reference, Some(directory), "default").expect("shared")
+}
+
+#[test]
+fn a_share_that_failed_for_want_of_descriptors_works_the_next_time() {
+    let outer = private_directory();
+    let failed: u32 = answer(&run("few_descriptors", outer.path()), "failed").parse().expect("a number");
+    assert!(failed >= 3, "the socket, and each end of the pair: {failed}");
 }
 
 /// Mounts a tmpfs of 8 MiB over the directory, in a mount namespace of its own; only root may.
