@@ -25,6 +25,9 @@ const MOST_CONNECTIONS: usize = 128;
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
 /// How long to wait at most; some systems refuse to wait for years.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// Connections that are accepted before those that wait are served. A fraction of those that are kept, so
+/// that a burst does not push out who has not been heard yet.
+const ACCEPTED_AT_ONCE: usize = 16;
 
 /// The payloads that this worker shares, each until it expires.
 #[derive(Clone, Debug, Default)]
@@ -190,9 +193,9 @@ impl Server {
         !matches!((&*self.woken).read(&mut [0; 64]), Ok(0))
     }
 
-    /// Accept who waits; whether that can go on at once.
+    /// Accept some of those who wait; whether that can go on at once.
     fn accept(&mut self) -> bool {
-        loop {
+        for _ in 0..ACCEPTED_AT_ONCE {
             match self.socket.accept() {
                 Ok((stream, _)) => self.welcome(stream),
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return true,
@@ -200,6 +203,7 @@ impl Server {
                 Err(_) => return self.connections.pop_front().is_some(),
             }
         }
+        true
     }
 
     fn welcome(&mut self, stream: UnixStream) {

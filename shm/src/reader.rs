@@ -134,7 +134,7 @@ impl Reader {
         let answered = match kept.map(|stream| exchange(stream, claims)) {
             Some(Ok(answered)) => Ok(answered),
             Some(Err(cause)) if !is_dead(&cause) => Err(cause),
-            _ => self.connect(worker).and_then(|stream| exchange(stream, claims)),
+            _ => self.ask_anew(worker, claims),
         };
         let (stream, answer, file) = answered.map_err(|cause| {
             if is_dead(&cause) {
@@ -149,6 +149,14 @@ impl Reader {
             }
             (Outcome::Denied, _) => Err(denied(claims)),
             _ => Err(gone(claims, "the worker does not hold it any more")),
+        }
+    }
+
+    /// Ask over a new connection; once more if it was closed, as a worker with too many of them does.
+    fn ask_anew(&self, worker: Id, claims: &Claims) -> io::Result<(UnixStream, Answer, Option<File>)> {
+        match exchange(self.connect(worker)?, claims) {
+            Err(cause) if is_dead(&cause) => exchange(self.connect(worker)?, claims),
+            answered => answered,
         }
     }
 

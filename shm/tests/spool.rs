@@ -267,6 +267,23 @@ fn a_durable_payload_counts_against_the_disk_budget() {
 }
 
 #[test]
+fn a_burst_of_connections_opens_every_time() {
+    let (outer, spool) = spool();
+    let region = spool.put(&bytes(2 * MIB)).expect("room");
+    let reference = spool.share(&region, &ShareOptions::new(MINUTE)).expect("shared");
+    let all = std::sync::Barrier::new(150);
+    std::thread::scope(|scope| {
+        for _ in 0..150 {
+            scope.spawn(|| {
+                all.wait();
+                let opened = open(&reference, Some(outer.path()), "default").expect("shared");
+                assert_eq!(opened.len() as u64, 2 * MIB);
+            });
+        }
+    });
+}
+
+#[test]
 fn a_damaged_durable_file_is_refused_before_it_is_mapped() {
     let (outer, spool) = spool();
     let path = Some(outer.path());
