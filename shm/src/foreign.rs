@@ -73,7 +73,11 @@ fn clone_blocks(spool: &Spool, source: &File, len: u64) -> Result<Option<Region>
     let Ok(mut filling) = Filling::on_disk(directory) else { return Ok(None) };
     let Ok(cloned) = filling.clone_from_file(source) else { return Ok(None) };
     let mut charge = spool.budget()?.charge(Resource::Disk);
-    charge.grow_to(cloned.max(len))?;
+    match charge.grow_to(cloned.max(len)) {
+        // In memory there may be room for a copy.
+        Err(error) if error.is_quota() => return Ok(None),
+        charged => charged?,
+    }
     // One reading pass for the checksum, from blocks that nobody changes any more.
     let checksum =
         filling.checksum(cloned).map_err(|cause| directory.error("reading a cloned file", cause))?;
@@ -81,7 +85,7 @@ fn clone_blocks(spool: &Spool, source: &File, len: u64) -> Result<Option<Region>
     let (file, map) = filling
         .finish(cloned, checksum)
         .map_err(|cause| directory.error("finishing a cloned file", cause))?;
-    Ok(Some(Region::mapped(map, Some(file), Tier::File, Some(checksum), Some(charge))))
+    Ok(Some(Region::mapped(map, file, Tier::File, Some(checksum), Some(charge))))
 }
 
 fn copy(spool: &Spool, path: &Path, mut file: &File, len: u64) -> Result<Region> {

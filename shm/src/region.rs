@@ -152,6 +152,11 @@ pub enum Tier {
     /// In a sealed memory file, which other processes can map.
     Memory,
     /// In a private file, which other processes can map.
+    ///
+    /// Unlike a memory file it cannot be sealed. Its mode lets nobody open it for writing and no descriptor
+    /// that can write to it is handed out, so other users cannot change it; a hostile process of the same
+    /// user can, by changing the mode first, and then shorten it: reading the bytes that are gone ends this
+    /// process (SIGBUS). Who must open a body of such a process copies it with `read`, or does not open it.
     File,
     /// In a file of somebody else, who was trusted not to change it.
     Foreign,

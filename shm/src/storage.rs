@@ -70,10 +70,17 @@ impl Filling {
             let generous = end.max(hint.min(end.saturating_add(STEP)));
             let target = if sys::check_file_size(generous).is_ok() { generous } else { end };
             sys::check_file_size(target)?;
-            sys::reserve(&self.file, self.reserved, target - self.reserved)?;
-            self.reserved = target;
+            self.reserved = match self.reserve_to(target) {
+                // There may be room for what is needed.
+                Err(_) if target > end => self.reserve_to(end)?,
+                reserved => reserved?,
+            };
         }
         Ok(())
+    }
+
+    fn reserve_to(&self, target: u64) -> io::Result<u64> {
+        sys::reserve(&self.file, self.reserved, target - self.reserved).map(|()| target)
     }
 
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -86,8 +93,9 @@ impl Filling {
         copy(&source.file, len, |bytes, offset| self.write_at(bytes, offset))
     }
 
-    /// Make the first `len` bytes immutable and map them. The file is open for reading only.
-    pub(crate) fn finish(self, len: u64, checksum: u64) -> io::Result<(File, Option<Mmap>)> {
+    /// Make the first `len` bytes immutable and map them. The file is open for reading only, or sealed;
+    /// without one (there is no /proc, or no descriptor left) the body cannot be handed over as it is.
+    pub(crate) fn finish(self, len: u64, checksum: u64) -> io::Result<(Option<File>, Option<Mmap>)> {
         match self.tier {
             Tier::Memory => {
                 if self.reserved != len {
@@ -97,10 +105,13 @@ impl Filling {
             }
             _ => self.finish_on_disk(len, checksum)?,
         }
-        // Without /proc, what was sealed is safe in a mapping of this descriptor too.
-        let file = sys::reopen_read_only(&self.file).unwrap_or(self.file);
+        let Ok(file) = sys::reopen_read_only(&self.file) else {
+            let map = map(&self.file, len)?;
+            // What was sealed can be handed out even with a descriptor that was made for writing.
+            return Ok(((self.tier == Tier::Memory).then_some(self.file), map));
+        };
         let map = map(&file, len)?;
-        Ok((file, map))
+        Ok((Some(file), map))
     }
 
     fn finish_on_disk(&self, len: u64, checksum: u64) -> io::Result<()> {

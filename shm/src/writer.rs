@@ -106,7 +106,7 @@ impl SpoolWriter {
                 let (file, map) = filling
                     .finish(len, checksum)
                     .map_err(|cause| Error::io(format!("sealing and mapping {len} bytes"), cause))?;
-                Region::mapped(map, Some(file), tier, Some(checksum), Some(charge))
+                Region::mapped(map, file, tier, Some(checksum), Some(charge))
             }
         })
     }
