@@ -1,10 +1,12 @@
 //! The key of a spool directory: who can read it may sign and open references.
 
 use std::fmt;
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use sha2::Sha256;
 
 use crate::Result;
@@ -25,7 +27,13 @@ impl Key {
         let mut ledger = Ledger::open(directory)?;
         // Under the lock, two workers cannot both make one.
         let _locked = ledger.lock(directory)?;
-        read(directory).map_or_else(|| create(directory), Ok).map(|bytes| Self::new(&bytes))
+        let bytes = match read(directory) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => create(directory)?,
+            // Not a reason to make another: it would void every reference there is.
+            Err(cause) => return Err(directory.error("reading its key", cause)),
+        };
+        Ok(Self::new(&bytes))
     }
 
     pub(crate) fn new(bytes: &[u8; LENGTH]) -> Self {
@@ -43,20 +51,29 @@ impl Key {
     }
 }
 
-/// What the file holds, if it is a key that only we can read.
-fn read(directory: &Directory) -> Option<[u8; LENGTH]> {
-    let file = directory.open_file(name::KEY, OFlags::RDONLY).ok()?;
+/// What the file holds; `None` if there is none, or no key that only we can read.
+fn read(directory: &Directory) -> io::Result<Option<[u8; LENGTH]>> {
+    let file = match directory.open_file(name::KEY, OFlags::RDONLY) {
+        Err(cause) if is_no_key(&cause) => return Ok(None),
+        opened => opened?,
+    };
     let mut bytes = [0; LENGTH + 1];
-    let len = file.read_at(&mut bytes, 0).ok()?;
-    let mode = Mode::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode);
+    let len = file.read_at(&mut bytes, 0)?;
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
     let private = !mode.intersects(Mode::RWXG | Mode::RWXO);
-    (private && len == LENGTH).then(|| bytes[..LENGTH].try_into().expect("as long as a key"))
+    Ok((private && len == LENGTH).then(|| bytes[..LENGTH].try_into().expect("as long as a key")))
+}
+
+/// Whether there is nothing, a link, a socket, or what is not a file of ours.
+fn is_no_key(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+        || matches!(Errno::from_io_error(cause), Some(Errno::LOOP | Errno::NXIO))
 }
 
 /// A new key in the place of a missing or damaged one, whose references are void then.
 fn create(directory: &Directory) -> Result<[u8; LENGTH]> {
     let bytes = random_bytes()?;
-    let failed = |cause: std::io::Error| directory.error("writing its key", cause);
+    let failed = |cause: io::Error| directory.error("writing its key", cause);
     let partial = directory.create_partial()?;
     crate::sys::check_file_size(LENGTH as u64).map_err(failed)?;
     partial.file().write_all_at(&bytes, 0).map_err(failed)?;
