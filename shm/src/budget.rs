@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::directory::{Directory, name};
 use crate::id::Id;
-use crate::lease::Lease;
-use crate::ledger::{Ledger, Locked, Slot, Table};
+use crate::lease::{self, Lease};
+use crate::ledger::{self, Ledger, Locked, Slot, Table};
 use crate::sweep;
 use crate::{Error, ErrorKind, Result, generation};
 
@@ -62,7 +63,7 @@ impl Budget {
             return Err(error);
         }
         drop(locked);
-        let state = Mutex::new(State { ledger, used: Usage::default() });
+        let state = Mutex::new(State { ledger, used: Usage::default(), swept: None });
         let account = Account { directory, lease, limits, tenant, generation: generation(), state };
         Ok(Self { account: Arc::new(account) })
     }
@@ -73,20 +74,26 @@ impl Budget {
         self.account.limits
     }
 
-    /// What this worker holds.
+    /// What this worker holds: nothing in a forked child, whose parent's it is.
     #[must_use]
     pub fn used_here(&self) -> Usage {
+        if self.account.check_process().is_err() {
+            return Usage::default();
+        }
         self.account.state().used
     }
 
     /// What all workers hold, and the durable payloads.
     ///
     /// # Errors
-    /// When the ledger cannot be read.
+    /// When the ledger cannot be read; [`ErrorKind::Unsupported`] in a forked child, which has the budget
+    /// of [`Spool::budget`](crate::Spool::budget) for itself.
     pub fn used(&self) -> Result<Usage> {
+        self.account.check_process()?;
+        let deadline = ledger::deadline();
         let mut state = self.account.state();
-        let State { ledger, used } = &mut *state;
-        let table = ledger.lock(&self.account.directory)?.read()?;
+        let State { ledger, used, .. } = &mut *state;
+        let table = ledger.lock_before(deadline, &self.account.directory)?.read()?;
         Ok(self.account.total(&table, *used, |_| true))
     }
 
@@ -107,10 +114,21 @@ impl Budget {
         self.account.tenant
     }
 
-    /// Write this worker's slot again, should somebody have damaged it.
+    /// Whether worker `id` lives.
+    pub(crate) fn lives(&self, id: Id) -> Result<bool> {
+        let directory = &self.account.directory;
+        let mut ledger = Ledger::open(directory)?;
+        let _locked = ledger.lock(directory)?;
+        Ok(!lease::is_free(directory, id))
+    }
+
+    /// Write this worker's slot again, should somebody have damaged it, and let no file of ours grow old.
     pub(crate) fn publish(&self) -> Result<()> {
+        // Only for who cleans up by age: not a reason to leave the slot as it is.
+        let _ = self.account.lease.touch();
+        let _ = self.account.directory.touch(name::KEY);
         let mut state = self.account.state();
-        let State { ledger, used } = &mut *state;
+        let State { ledger, used, .. } = &mut *state;
         let locked = ledger.lock(&self.account.directory)?;
         self.account.write_down(&locked, &mut locked.read()?, *used)
     }
@@ -188,7 +206,7 @@ impl Charge {
     pub(crate) fn make_durable(&mut self, publish: impl FnOnce() -> Result<()>) -> Result<()> {
         let account = &*self.account;
         let mut state = account.state();
-        let State { ledger, used } = &mut *state;
+        let State { ledger, used, .. } = &mut *state;
         let locked = ledger.lock(&account.directory)?;
         let mut table = locked.read()?;
         let before = account.durable_slot(&table);
@@ -233,20 +251,38 @@ struct State {
     ledger: Ledger,
     /// The truth about this worker; its slot in the ledger says the same to the others.
     used: Usage,
+    /// When this worker last swept before it refused.
+    swept: Option<Instant>,
 }
+
+/// Who asks for more than there is does not make all others wait for a sweep more often than this.
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(1);
 
 impl Account {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a fork copied is the parent's, its mutex perhaps locked for ever.
+    fn check_process(&self) -> Result<()> {
+        if self.generation == generation() {
+            return Ok(());
+        }
+        let subject = "the budget is that of the parent of this forked process";
+        Err(Error::new(ErrorKind::Unsupported, subject))
+    }
+
     fn take(&self, resource: Resource, bytes: u64) -> Result<()> {
+        self.check_process()?;
+        // Who waits for another thread first is not more patient for that.
+        let deadline = ledger::deadline();
         let mut state = self.state();
-        let State { ledger, used } = &mut *state;
-        let locked = ledger.lock(&self.directory)?;
-        let mut table = self.admit(&locked, *used, resource, bytes)?;
+        let State { ledger, used, swept } = &mut *state;
+        let locked = ledger.lock_before(deadline, &self.directory)?;
+        let mut table = self.admit(&locked, *used, swept, resource, bytes)?;
         let mut after = *used;
-        *after.of_mut(resource) += bytes;
+        let sum = after.of(resource).checked_add(bytes);
+        *after.of_mut(resource) = sum.expect("admitted: even the sum of all workers is a number");
         self.write_down(&locked, &mut table, after)?;
         *used = after;
         Ok(())
@@ -256,21 +292,35 @@ impl Account {
         if self.generation != generation() {
             return;
         }
+        let deadline = ledger::deadline();
         let mut state = self.state();
-        let State { ledger, used } = &mut *state;
+        let State { ledger, used, .. } = &mut *state;
         *used.of_mut(resource) -= bytes;
         // If the ledger cannot be written now, the next change or the next minute does it.
-        if let Ok(locked) = ledger.lock(&self.directory)
+        if let Ok(locked) = ledger.lock_before(deadline, &self.directory)
             && let Ok(mut table) = locked.read()
         {
             let _ = self.write_down(&locked, &mut table, *used);
         }
     }
 
-    /// The ledger, if `bytes` more are within the limits; what nobody needs is swept before refusing.
-    fn admit(&self, locked: &Locked<'_>, used: Usage, resource: Resource, bytes: u64) -> Result<Table> {
+    /// The ledger, if `bytes` more are within the limits; what nobody needs is swept before refusing,
+    /// where that can help and was not done just now.
+    fn admit(
+        &self,
+        locked: &Locked<'_>,
+        used: Usage,
+        swept: &mut Option<Instant>,
+        resource: Resource,
+        bytes: u64,
+    ) -> Result<Table> {
         let mut table = locked.read()?;
-        if self.check(&table, used, resource, bytes).is_err() {
+        if let Err(refused) = self.check(&table, used, resource, bytes) {
+            let just_now = swept.is_some_and(|swept| swept.elapsed() < BETWEEN_SWEEPS);
+            if just_now || self.check(&Table::default(), Usage::default(), resource, bytes).is_err() {
+                return Err(refused);
+            }
+            *swept = Some(Instant::now());
             sweep::sweep_locked(locked, &mut table)?;
             self.check(&table, used, resource, bytes)?;
         }
@@ -325,12 +375,15 @@ impl Drop for Account {
 }
 
 fn within(limit: &'static str, value: u64, used: u64, more: u64) -> Result<()> {
-    let asked = used.saturating_add(more);
-    if asked <= value {
-        return Ok(());
+    match used.checked_add(more) {
+        Some(asked) if asked <= value => Ok(()),
+        asked => Err(over(limit, value, more, asked.unwrap_or(u64::MAX))),
     }
+}
+
+fn over(limit: &'static str, value: u64, more: u64, asked: u64) -> Error {
     let subject = format!("{more} bytes more would be {asked}, over {limit} ({value} bytes)");
-    Err(Error::new(ErrorKind::QuotaExceeded { limit, value, asked }, subject))
+    Error::new(ErrorKind::QuotaExceeded { limit, value, asked }, subject)
 }
 
 impl Usage {
@@ -466,6 +519,38 @@ mod tests {
         assert_eq!(refused(&error), ("disk_budget", 100, 101));
         drop(charge);
         assert_eq!(disk(), (60, 0));
+    }
+
+    #[test]
+    fn who_asks_for_more_than_the_limit_does_not_cause_a_sweep() {
+        let (_outer, directory) = directory();
+        let budget = Budget::open(Arc::clone(&directory), limits(100, 100), "a").expect("a slot");
+        let mut ledger = Ledger::open(&directory).expect("opened");
+        let locked = ledger.lock(&directory).expect("free");
+        let dead = Slot { owner: Id([7; 16]), tenant: 0, memory: 100, disk: 0, pid: 1 };
+        locked.put(&mut locked.read().expect("read"), dead).expect("room");
+        drop(locked);
+        let error = budget.charge(Resource::Memory).grow_to(101).expect_err("over the limit");
+        assert_eq!(refused(&error), ("memory_budget", 100, 201));
+        assert_eq!(budget.used().expect("read").memory, 100, "the dead worker's share is still there");
+        let error = budget.charge(Resource::Memory).grow_to(u64::MAX).expect_err("over the limit");
+        assert_eq!(refused(&error), ("memory_budget", 100, u64::MAX));
+    }
+
+    #[test]
+    fn no_file_that_a_worker_needs_grows_old() {
+        let (_outer, directory) = directory();
+        let budget = Budget::open(Arc::clone(&directory), limits(100, 100), "a").expect("a slot");
+        crate::key::Key::load(&directory).expect("made");
+        let zero = rustix::fs::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let long_ago = rustix::fs::Timestamps { last_access: zero, last_modification: zero };
+        let names = [name::worker(budget.worker()), name::KEY.into(), name::LEDGER.into()];
+        for name in &names {
+            let flags = rustix::fs::AtFlags::empty();
+            rustix::fs::utimensat(&*directory, name.as_str(), &long_ago, flags).expect("ours");
+        }
+        budget.publish().expect("written");
+        assert!(names.iter().all(|name| directory.stat(name).expect("there").st_mtime > 0));
     }
 
     #[test]

@@ -15,12 +15,20 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW,
+};
 use rustix::io::Errno;
 
 use crate::id::Id;
 use crate::sys;
 use crate::{Error, ErrorKind, Result};
+
+/// Both times of a file: when it is looked at.
+pub(crate) const NOW: Timestamps = Timestamps {
+    last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+    last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+};
 
 /// A directory that only this user can look into.
 #[derive(Debug)]
@@ -75,16 +83,27 @@ impl Directory {
 
     /// Create a file to be written, under a name that a sweep removes should we die meanwhile.
     pub(crate) fn create_partial(&self) -> Result<Partial<'_>> {
-        let name = name::partial(Id::random()?);
-        let file = self.create_file(&name).map_err(|cause| self.error("creating a file", cause))?;
-        let partial = Partial { directory: self, name, file: Some(file) };
-        let lock = FlockOperation::NonBlockingLockExclusive;
-        rustix::fs::flock(partial.file(), lock).map_err(|errno| self.error("locking a new file", errno))?;
-        Ok(partial)
+        loop {
+            let name = name::partial(Id::random()?);
+            let file = self.create_file(&name).map_err(|cause| self.error("creating a file", cause))?;
+            let partial = Partial { directory: self, name, file: Some(file) };
+            match rustix::fs::flock(partial.file(), FlockOperation::NonBlockingLockExclusive) {
+                // Before it was locked, a sweep took it for a dead worker's: it is gone, or about to be.
+                Ok(()) if self.stat(&partial.name).is_err() => {}
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+                Ok(()) => return Ok(partial),
+                Err(errno) => return Err(self.error("locking a new file", errno)),
+            }
+        }
     }
 
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
+    }
+
+    /// Let the file `name` look as if it was written just now.
+    pub(crate) fn touch(&self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::utimensat(&self.fd, name, &NOW, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     pub(crate) fn stat(&self, name: &str) -> io::Result<Stat> {

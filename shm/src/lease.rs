@@ -6,14 +6,14 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use crate::Result;
-use crate::directory::{Directory, name};
+use crate::directory::{Directory, NOW, name};
 use crate::fork;
 use crate::id::Id;
 
 /// The lease of this worker. Given back when it is dropped, by the process that took it.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    _file: fork::ClosedInChild,
+    file: fork::ClosedInChild,
     id: Id,
 }
 
@@ -28,11 +28,17 @@ impl Lease {
         let file = fork::ClosedInChild::new(file);
         // For people who list the directory; a full disk must not keep a worker from starting.
         let _ = file.write_all_at(format!("{} {tenant}\n", std::process::id()).as_bytes(), 0);
-        Ok(Self { _file: file, id })
+        Ok(Self { file, id })
     }
 
     pub(crate) fn id(&self) -> Id {
         self.id
+    }
+
+    /// Let the file look new to what cleans directories for temporary files by age: without it this worker
+    /// would count as dead.
+    pub(crate) fn touch(&self) -> std::io::Result<()> {
+        Ok(rustix::fs::futimens(&*self.file, &NOW)?)
     }
 }
 

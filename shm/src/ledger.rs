@@ -51,8 +51,17 @@ impl Ledger {
 
     /// Wait for the lock, at most two seconds.
     pub(crate) fn lock<'a>(&'a mut self, directory: &'a Directory) -> Result<Locked<'a>> {
+        self.lock_before(deadline(), directory)
+    }
+
+    /// Wait for the lock, until then.
+    pub(crate) fn lock_before<'a>(
+        &'a mut self,
+        deadline: Instant,
+        directory: &'a Directory,
+    ) -> Result<Locked<'a>> {
         loop {
-            lock(&self.file, directory)?;
+            lock(&self.file, deadline, directory)?;
             // Somebody may have removed or replaced the file since it was opened.
             if is_named(&self.file, directory) {
                 return Ok(Locked { file: &self.file, directory });
@@ -60,6 +69,11 @@ impl Ledger {
             *self = Self::open(directory)?;
         }
     }
+}
+
+/// Until when who starts now waits for the lock.
+pub(crate) fn deadline() -> Instant {
+    Instant::now() + PATIENCE
 }
 
 fn is_lack_of_resources(cause: &io::Error) -> bool {
@@ -71,8 +85,7 @@ fn is_named(file: &File, directory: &Directory) -> bool {
     rustix::fs::fstat(file).is_ok_and(|ours| (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino))
 }
 
-fn lock(file: &File, directory: &Directory) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+fn lock(file: &File, deadline: Instant, directory: &Directory) -> Result<()> {
     let mut pause = Duration::from_micros(5);
     loop {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {

@@ -201,38 +201,47 @@ impl Spool {
     /// [`writer`](Self::writer), if there is something to copy.
     pub fn share(&self, region: &Region, options: &ShareOptions) -> Result<PayloadRef> {
         let worker = self.shared.worker()?;
-        let (id, mut locations) = (Id::random()?, Vec::new());
-        let claims = self.claims(id, region, options)?;
+        let claims = self.claims(Id::random()?, region, options)?;
         let shareable = if options.durable {
             region.file().map(|_| region.clone())
         } else {
             Some(self.shareable(region)?)
         };
-        if options.durable {
-            self.keep_in_file(&claims, region)?;
-        }
+        let descriptor = shareable.as_ref().map(|_| Location::Descriptor { worker: worker.budget.worker() });
+        let locations = descriptor.into_iter().chain(options.durable.then_some(Location::File)).collect();
+        // Before anything is shared that nobody could revoke without it.
+        let reference = PayloadRef::sign(Claims { locations, ..claims.clone() }, self.shared.reader.key())?;
         if let Some(region) = shareable {
-            worker.share(
-                &self.shared.directory,
-                id,
-                Share { region, tenant: worker.budget.tenant(), expires: claims.expires },
-            )?;
-            locations.push(Location::Descriptor { worker: worker.budget.worker() });
+            let share = Share { region, tenant: worker.budget.tenant(), expires: claims.expires };
+            worker.share(&self.shared.directory, claims.id, share)?;
         }
         if options.durable {
-            locations.push(Location::File);
+            self.keep_in_file(&claims, region).inspect_err(|_| drop(worker.shares.remove(claims.id)))?;
         }
-        PayloadRef::sign(Claims { locations, ..claims }, self.shared.reader.key())
+        Ok(reference)
     }
 
     /// End what [`share`](Self::share) began: nobody opens the payload any more. Who has it open keeps it.
     ///
+    /// Only the worker that shares the payload can do that, as long as it lives.
+    ///
     /// # Errors
     /// [`ErrorKind::Denied`] for a reference that is not this tenant's; [`ErrorKind::PayloadGone`] for one
-    /// that has expired.
+    /// that has expired; [`ErrorKind::Unsupported`] for one that another living worker serves, a parent of
+    /// this forked process among them: nothing was revoked.
     pub fn revoke(&self, reference: &PayloadRef) -> Result<()> {
         let claims = self.shared.reader.admit(reference, &self.shared.tenant)?;
-        self.shared.worker()?.shares.remove(claims.id);
+        let worker = self.shared.worker()?;
+        for location in &claims.locations {
+            if let Location::Descriptor { worker: other } = *location
+                && other != worker.budget.worker()
+                && worker.budget.lives(other)?
+            {
+                let subject = format!("payload {}: only worker {other} can revoke it", claims.id);
+                return Err(Error::new(ErrorKind::Unsupported, subject));
+            }
+        }
+        worker.shares.remove(claims.id);
         if claims.locations.contains(&Location::File) {
             match self.shared.directory.remove(&durable_name(claims)) {
                 Ok(()) => drop(self.sweep()?),

@@ -142,6 +142,7 @@ fn child() {
         "work" => child_work(directory),
         "file_limit" => child_file_limit(directory),
         "descriptor_limit" => child_descriptor_limit(directory),
+        "no_descriptor" => child_no_descriptor(directory),
         "few_descriptors" => child_few_descriptors(directory),
         "small_disk" => child_small_disk(directory),
         "small_memory" => child_small_memory(directory),
@@ -183,7 +184,11 @@ fn payloads_of_another_process_are_opened_and_gone_when_it_is_killed() {
     assert_eq!(spool.open(&durable).expect("kept")[..], bytes(10)[..]);
     let shared_again = spool.share(&opened, &ShareOptions::new(MINUTE)).expect("room for a copy");
 
+    assert_eq!(spool.revoke(&memory).expect_err("another's").kind(), ErrorKind::Unsupported);
+    assert_eq!(spool.open(&memory).expect("not revoked")[..], bytes(2 * MIB)[..]);
+
     worker.kill();
+    spool.revoke(&memory).expect("nobody serves it");
     assert_eq!(opened[..], bytes(2 * MIB)[..], "who has it open keeps it");
     assert_eq!(spool.open(&memory).expect_err("killed").kind(), ErrorKind::PayloadGone);
     assert_eq!(spool.open(&file).expect_err("killed").kind(), ErrorKind::PayloadGone);
@@ -298,6 +303,27 @@ fn in_the_child(spool: &Spool, region: &mcpgateway_shm::Region, reference: &Payl
     let reference = spool.share(&own, &ShareOptions::new(MINUTE)).expect("a socket of its own");
     assert_eq!(spool.open(&reference).expect("shared")[..], own[..]);
     spool.revoke(&reference).expect("ours");
+}
+
+#[test]
+fn a_budget_does_not_work_across_a_fork() {
+    let outer = private_directory();
+    let spool = spool_in(outer.path(), 64 * MIB);
+    let region = spool.put(&bytes(2 * MIB)).expect("room");
+    let budget = spool.budget().expect("ours");
+    // SAFETY: as above.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = budget.used().is_err_and(|error| error.kind() == ErrorKind::Unsupported);
+        let fine = refused && budget.used_here() == Usage::default();
+        // SAFETY: as above.
+        unsafe { libc::_exit(i32::from(!fine)) };
+    }
+    let mut status = 0;
+    // SAFETY: as above.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!((waited, status), (child, 0));
+    assert_eq!(budget.used_here().memory, region.len() as u64);
 }
 
 #[test]
@@ -558,6 +584,28 @@ fn child_few_descriptors(directory: &Path) {
         failed += 1;
     }
     println!("failed={failed}");
+}
+
+/// The file of a body cannot be opened for reading only: then it is not handed out at all.
+fn child_no_descriptor(directory: &Path) {
+    let spool = spool_in(directory, 4 * MIB);
+    let mut writer = spool.writer(Some(8 * MIB)).expect("room");
+    writer.write(&bytes(8 * MIB)).expect("room");
+    let next = next_descriptor();
+    let before = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit(rustix::process::Resource::Nofile, next);
+    let region = writer.finish().expect("mapped all the same");
+    limit(rustix::process::Resource::Nofile, before.expect("a limit"));
+    assert_eq!((region.tier(), region[..] == bytes(8 * MIB)[..]), (Tier::File, true));
+    let shared = spool.share(&region, &ShareOptions::new(MINUTE)).expect("by a copy");
+    assert_eq!(open_here(&shared, directory)[..], region[..]);
+    println!("refused={}", descriptors_of_payloads().iter().all(|path| writes_are_refused(path, Tier::File)));
+}
+
+#[test]
+fn a_file_that_can_be_written_to_is_not_handed_out() {
+    let outer = private_directory();
+    assert_eq!(answer(&run("no_descriptor", outer.path()), "refused"), "true");
 }
 
 /// The lowest number that is free.

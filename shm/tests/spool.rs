@@ -267,6 +267,25 @@ fn a_durable_payload_counts_against_the_disk_budget() {
 }
 
 #[test]
+fn a_share_that_fails_leaves_nothing_that_nobody_can_revoke() {
+    let (outer, spool) = spool_with(|options| options.disk_budget = Some(3 * MIB));
+    let region = spool.put(&bytes(2 * MIB)).expect("room");
+    let before = used(&spool);
+    let directory = Some(outer.path());
+    let worker = list(directory).expect("listed").workers[0].id;
+    let in_the_way = outer.path().join(format!("socket-{worker}"));
+    fs::create_dir(&in_the_way).expect("room");
+    spool.share(&region, &ShareOptions::durable(MINUTE)).expect_err("no socket");
+    let left = (used(&spool), list(directory).expect("listed").payloads, spool.stats().expect("read").shares);
+    assert_eq!(left, (before, vec![], 0));
+    fs::remove_dir(&in_the_way).expect("empty");
+    spool.share(&region, &ShareOptions::durable(MINUTE)).expect("room");
+    let error = spool.share(&region, &ShareOptions::durable(MINUTE)).expect_err("over the budget");
+    assert_eq!(quota(&error), ("disk_budget", 3 * MIB));
+    assert_eq!(spool.stats().expect("read").shares, 1);
+}
+
+#[test]
 fn a_burst_of_connections_opens_every_time() {
     let (outer, spool) = spool();
     let region = spool.put(&bytes(2 * MIB)).expect("room");
