@@ -14,10 +14,10 @@ __all__ = ["Document", "Node", "loads", "loads_async"]
 async def loads_async(buffer: Buffer) -> Any:
     """The Python objects of a JSON text, without holding up the event loop.
 
-    The text is checked on another thread. The objects are then made about a millisecond at a time, with a short
-    sleep between, in which the event loop runs. Python's cyclic garbage collector is off while they are made. What
-    it does afterwards with that many new objects, and freeing them, happens in one go on the thread it happens on:
-    where that is too long, keep to a `Document`.
+    The text is read on another thread. The objects are then made about a millisecond at a time, with a short sleep
+    between, in which the event loop runs. What was made counts as old to Python's cyclic garbage collector, so that
+    no collection of new objects has to look at all of it; the next full one does. Freeing the objects happens in one
+    go on the thread that lets go of them (100 ms for those of 100 MB): where that is too long, keep to a `Document`.
 
     Args:
         buffer: As for `Document`.

@@ -118,15 +118,6 @@ impl SpoolWriter {
         self.len
     }
 
-    /// Bytes that can be written where the body is now without asking the budget: writing more may move it.
-    #[must_use]
-    pub fn room(&self) -> u64 {
-        match self.stage {
-            Stage::File(_) => self.charge.bytes().saturating_sub(self.len),
-            Stage::Heap(_) | Stage::Pool(_) => 0,
-        }
-    }
-
     /// Where the bytes are now.
     #[must_use]
     pub fn tier(&self) -> Tier {

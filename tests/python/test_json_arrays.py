@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_an_error_that_says_where(text: str, dtype: str | N
         with pytest.raises(JsonError) as caught:
             node.numpy(dtype)
         assert caught.value.pointer == before + pointer
-        assert str(caught.value).endswith(f"in {before}{pointer}")
+        assert str(caught.value).endswith(f" {before}{pointer}")
 
 
 @pytest.mark.parametrize("dtype", ["M8[s]", "O", "S3", "U2", "V8", "c16", [("a", "i4")], "nonsense", 7])
