@@ -286,8 +286,8 @@ INTERRUPTED = """
         "invoke_many": lambda: [None for _ in invoke_many(url, [data] * 50, concurrency=4, timeouts=patient)],
         "a2a client": lambda: A2AClient(url, timeouts=patient).invoke(data),
     }
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         calls[what]()
     except KeyboardInterrupt:
         caught = time.monotonic()
@@ -418,7 +418,10 @@ ASYNC_INTERRUPTED = """
     try:
         asyncio.run(main())
     except KeyboardInterrupt:
-        print(json.dumps({"caught": time.monotonic(), "live": exports_live()}))
+        caught = time.monotonic()
+        while exports_live() and time.monotonic() - caught < 5:
+            time.sleep(0.001)
+        print(json.dumps({"caught": caught, "live": exports_live()}))
 """
 
 

@@ -119,39 +119,32 @@ pub(crate) async fn build_in_slices(text: Text) -> Result<PyResult<Py<PyAny>>> {
     .await?
 }
 
-/// Python's cyclic garbage collector, paused: it would look at what is being made over and over, a third to a
-/// half of the time of a large text, and could find no garbage there.
-///
-/// Several builders may pause it at a time; the last to resume it restores it.
-struct PausedCollector;
+/// Python's cyclic garbage collector, paused while the GIL is held: it would look at what is being made over and
+/// over, a third to a half of the time of a large text, and could find no garbage there.
+struct PausedCollector<'py> {
+    py: Python<'py>,
+    was_enabled: bool,
+    /// Whether what was made counts as old from then on. Else the next collection, which looks at all that is new,
+    /// holds the GIL for 60 to 90 ms after 100 MB of messages.
+    promotes: bool,
+}
 
-/// How many pause it now, and whether it was enabled before the first of them.
-static PAUSED: Mutex<(usize, bool)> = Mutex::new((0, false));
-
-impl PausedCollector {
-    fn pause(_py: Python<'_>) {
-        let mut paused = PAUSED.lock().unwrap_or_else(PoisonError::into_inner);
-        if paused.0 == 0 {
-            // SAFETY: with the GIL.
-            paused.1 = unsafe { ffi::PyGC_Disable() } != 0;
-        }
-        paused.0 += 1;
+impl<'py> PausedCollector<'py> {
+    fn pause(py: Python<'py>) -> Self {
+        // SAFETY: with the GIL.
+        let was_enabled = unsafe { ffi::PyGC_Disable() } != 0;
+        Self { py, was_enabled, promotes: false }
     }
+}
 
-    /// Go on as before. What was made meanwhile, if that is `many` objects, counts as old from now on: else the
-    /// next collection, which looks at all new objects, would hold the GIL for 60 to 90 ms after 100 MB of messages.
-    fn resume(py: Python<'_>, many: bool) {
-        let is_last = {
-            let mut paused = PAUSED.lock().unwrap_or_else(PoisonError::into_inner);
-            paused.0 -= 1;
-            *paused == (0, true)
-        };
-        if !is_last {
+impl Drop for PausedCollector<'_> {
+    fn drop(&mut self) {
+        if !self.was_enabled {
             return;
         }
-        if many {
+        if self.promotes {
             // Without it all objects stay new, which costs time and nothing else.
-            let _ = promote_objects(py);
+            let _ = promote_objects(self.py);
         }
         // SAFETY: with the GIL.
         unsafe { ffi::PyGC_Enable() };
@@ -235,10 +228,8 @@ impl<T: Tokens> Builder<T> {
 
     /// Make all objects at once.
     fn finish(mut self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        PausedCollector::pause(py);
-        let run = self.run(py, None);
-        PausedCollector::resume(py, self.containers >= MANY);
-        run.map(|_| self.made().into_bound(py))
+        self.run(py, None)?;
+        Ok(self.made().into_bound(py))
     }
 
     /// Make all objects, a few at a time, unless the flag is set. Not on a thread that has the GIL.
@@ -246,7 +237,6 @@ impl<T: Tokens> Builder<T> {
         self.hidden = true;
         // None when the interpreter is ending.
         let ending = || Error::new(ErrorKind::Cancelled, "the interpreter is ending");
-        Python::try_attach(PausedCollector::pause).ok_or_else(ending)?;
         let built = loop {
             if is_exiting() || dropped.load(Ordering::Relaxed) {
                 break Err(ending());
@@ -254,15 +244,12 @@ impl<T: Tokens> Builder<T> {
             match Python::try_attach(|py| self.run(py, Some(Instant::now() + SLICE))) {
                 None => break Err(ending()),
                 Some(Ok(Progress::More)) => std::thread::sleep(REST),
-                Some(Ok(Progress::Done)) => break Ok(Ok(self.made())),
+                Some(Ok(Progress::Done)) => return Ok(Ok(self.made())),
                 Some(Err(error)) => break Ok(Err(error)),
             }
         };
         // What was made in vain is freed here, with the GIL.
-        Python::try_attach(|py| {
-            PausedCollector::resume(py, self.containers >= MANY);
-            drop(self);
-        });
+        Python::try_attach(|_| drop(self));
         built
     }
 
@@ -272,6 +259,8 @@ impl<T: Tokens> Builder<T> {
 
     /// Make objects until the end, or until the deadline has passed.
     fn run(&mut self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Progress> {
+        let mut collector = PausedCollector::pause(py);
+        collector.promotes = self.hidden;
         // Only taken here, with the GIL. Where it is taken already, by a run that this one interrupts, keys are made
         // anew.
         let mut shared = KEYS.try_lock();
@@ -280,6 +269,7 @@ impl<T: Tokens> Builder<T> {
         loop {
             for _ in 0..VALUES_A_LOOK {
                 if !self.step(py, keys)? {
+                    collector.promotes = self.containers >= MANY;
                     return Ok(Progress::Done);
                 }
             }
