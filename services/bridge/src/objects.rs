@@ -5,8 +5,8 @@
 //! sleep without it, since a thread that only lets go of the GIL mostly gets it back before the event loop does.
 
 use std::ffi::CString;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mcpgateway_engine::json::{
