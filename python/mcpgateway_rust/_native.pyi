@@ -5,6 +5,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex, final, overload
 
+from typing_extensions import disjoint_base
+
 from mcpgateway_rust._future import NativeFuture
 from mcpgateway_rust._types import Buffer, Headers, Listing, Mutation, SpoolStats, SweepReport
 from mcpgateway_rust.exceptions import GatewayError
@@ -158,6 +160,7 @@ class Payload:
     def __hash__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@disjoint_base
 class Node:
     """A value of a JSON document: a position in its bytes, which it keeps alive. Nothing is built until asked for.
 
@@ -281,7 +284,7 @@ class Document(Node):
         cls,
         buffer: Buffer,
         *,
-        max_depth: int = 1024,
+        max_depth: int = ...,
         max_nodes: int | None = None,
         max_bytes: int | None = None,
         duplicates: Literal["last", "error"] = "last",
@@ -290,7 +293,7 @@ class Document(Node):
     def open_async(
         buffer: Buffer,
         *,
-        max_depth: int = 1024,
+        max_depth: int = ...,
         max_nodes: int | None = None,
         max_bytes: int | None = None,
         duplicates: Literal["last", "error"] = "last",
