@@ -69,8 +69,8 @@ class Limits:
 
     Attributes:
         max_response_bytes: Bytes of the body, on the wire and after decoding.
-        max_header_bytes: Bytes of all header names and values.
-        max_headers: Number of headers.
+        max_header_bytes: Bytes of all header names and values. A request can only lower what its client allows.
+        max_headers: Number of headers. Likewise.
         max_decoded_ratio: Decoded bytes for each byte on the wire, beyond a first mebibyte.
 
     Raises:

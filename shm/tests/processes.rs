@@ -1,11 +1,11 @@
 //! Several processes, and what the system does to them: killed, forked, limited, out of room.
 //!
-//! A child is this very program, run again for the one ignored test [`child`], with the name of its
+//! A child is this very program, run again for the one test [`child`], with the name of its
 //! task in the environment.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
@@ -14,17 +14,12 @@ use std::time::{Duration, Instant};
 use mcpgateway_shm::{
     ErrorKind, PayloadRef, ShareOptions, Spool, SpoolOptions, Tier, Usage, list, open, sweep,
 };
-use tempfile::TempDir;
 
-const MIB: u64 = 1 << 20;
-const MINUTE: Duration = Duration::from_secs(60);
+mod support;
+use support::{MIB, MINUTE, bytes, private_directory};
+
 const TASK: &str = "MCPGATEWAY_SHM_TASK";
 const DIRECTORY: &str = "MCPGATEWAY_SHM_DIRECTORY";
-
-fn private_directory() -> TempDir {
-    let private = std::fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new().permissions(private).tempdir().expect("a directory")
-}
 
 fn options_in(directory: &Path, memory: u64) -> SpoolOptions {
     SpoolOptions {
@@ -37,14 +32,6 @@ fn options_in(directory: &Path, memory: u64) -> SpoolOptions {
 
 fn spool_in(directory: &Path, memory: u64) -> Spool {
     Spool::new(options_in(directory, memory)).expect("a spool")
-}
-
-fn bytes(len: u64) -> Vec<u8> {
-    let pattern: Vec<u8> = (0..251_u8).map(|at| at.wrapping_mul(31)).collect();
-    let len = usize::try_from(len).expect("a size");
-    let mut bytes = pattern.repeat(len / pattern.len() + 1);
-    bytes.truncate(len);
-    bytes
 }
 
 /// What is used when nothing is, or after ten seconds: a large mapping is unmapped on another thread.
@@ -71,7 +58,7 @@ fn command(task: &str, directory: &Path) -> Command {
     command
 }
 
-const ARGUMENTS: [&str; 5] = ["child", "--exact", "--ignored", "--nocapture", "--test-threads=1"];
+const ARGUMENTS: [&str; 4] = ["child", "--exact", "--nocapture", "--test-threads=1"];
 
 fn run(task: &str, directory: &Path) -> Output {
     command(task, directory).output().expect("it runs")
@@ -89,7 +76,8 @@ fn answer(output: &Output, key: &str) -> String {
 struct Running {
     child: Child,
     stdout: BufReader<ChildStdout>,
-    stdin: ChildStdin,
+    /// Open as long as the child is to live.
+    _stdin: ChildStdin,
 }
 
 impl Running {
@@ -102,7 +90,7 @@ impl Running {
             .expect("it runs");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let stdin = child.stdin.take().expect("piped");
-        Self { child, stdout, stdin }
+        Self { child, stdout, _stdin: stdin }
     }
 
     /// The next line that begins with `key=`.
@@ -129,10 +117,17 @@ impl Drop for Running {
     }
 }
 
+/// Run by the other tests in a process of its own, it does its task there; run by itself, it sees that such a
+/// process does what it is told and nothing else.
 #[test]
-#[ignore = "what the other tests run in a process of its own"]
 fn child() {
-    let Ok(task) = std::env::var(TASK) else { return };
+    let Ok(task) = std::env::var(TASK) else {
+        let outer = private_directory();
+        let refused = run("no such task", outer.path());
+        assert!(!refused.status.success());
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("no task no such task"));
+        return;
+    };
     let directory = std::env::var_os(DIRECTORY).expect("given with the task");
     let directory = Path::new(&directory);
     println!();
@@ -347,21 +342,40 @@ fn a_writer_does_not_work_across_a_fork() {
     assert_eq!(writer.finish().expect("whole")[..], [bytes(MIB), bytes(MIB)].concat()[..]);
 }
 
+/// A forked child that does nothing until it is told to end.
+struct ForkedChild {
+    pid: libc::pid_t,
+    to_it: UnixStream,
+}
+
+impl ForkedChild {
+    fn start() -> Self {
+        let (mut ours, theirs) = UnixStream::pair().expect("a pair");
+        // SAFETY: the child only reads and writes a socket, and leaves by `_exit`.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            drop(ours);
+            let _ = (&theirs).write_all(b"x");
+            let _ = (&theirs).read(&mut [0]);
+            // SAFETY: ends the child without running the test harness's destructors.
+            unsafe { libc::_exit(0) };
+        }
+        ours.read_exact(&mut [0]).expect("the child runs");
+        Self { pid, to_it: ours }
+    }
+
+    fn end(mut self) {
+        self.to_it.write_all(b"x").expect("the child waits");
+        // SAFETY: `pid` is a child of this process; null asks for no status.
+        unsafe { libc::waitpid(self.pid, std::ptr::null_mut(), 0) };
+    }
+}
+
 #[test]
 fn a_child_that_lives_on_does_not_keep_the_lease_of_its_dead_parent() {
     let outer = private_directory();
     let spool = spool_in(outer.path(), 64 * MIB);
-    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
-    // SAFETY: as above; the child only waits.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        drop(ours);
-        let _ = (&theirs).write_all(b"x");
-        let _ = std::io::Read::read(&mut &theirs, &mut [0]);
-        // SAFETY: as above.
-        unsafe { libc::_exit(0) };
-    }
-    std::io::Read::read_exact(&mut ours, &mut [0]).expect("the child runs");
+    let child = ForkedChild::start();
     // As the kernel does when a process dies: its copy of the lease is closed, nothing is unlinked.
     // Its number stays in use: another file of that number would be closed in the children of other tests.
     let lease = lease_descriptor(outer.path());
@@ -370,9 +384,7 @@ fn a_child_that_lives_on_does_not_keep_the_lease_of_its_dead_parent() {
     unsafe { libc::dup2(nothing.as_raw_fd(), lease) };
     std::mem::forget(spool);
     assert_eq!(sweep(Some(outer.path())).expect("swept").workers, 1);
-    ours.write_all(b"x").expect("the child waits");
-    // SAFETY: `child` is a child of this process; null asks for no status.
-    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    child.end();
 }
 
 #[test]
@@ -382,27 +394,15 @@ fn a_forked_child_does_not_keep_the_connections_of_its_parent() {
     let region = spool.put(&bytes(2 * MIB)).expect("room");
     let reference = spool.share(&region, &ShareOptions::new(MINUTE)).expect("shared");
     let socket = name_in(outer.path(), "socket-");
-    let mut client = std::os::unix::net::UnixStream::connect(outer.path().join(socket)).expect("listening");
+    let mut client = UnixStream::connect(outer.path().join(socket)).expect("listening");
     assert_eq!(open(&reference, Some(outer.path()), "default").expect("accepted, too")[..], region[..]);
-    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
-    // SAFETY: as above; the child only waits.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        drop(ours);
-        let _ = (&theirs).write_all(b"x");
-        let _ = std::io::Read::read(&mut &theirs, &mut [0]);
-        // SAFETY: as above.
-        unsafe { libc::_exit(0) };
-    }
-    std::io::Read::read_exact(&mut ours, &mut [0]).expect("the child runs");
+    let child = ForkedChild::start();
     drop((region, spool));
     let patience = Some(Duration::from_secs(20));
     client.set_read_timeout(patience).expect("not zero");
-    let end = std::io::Read::read(&mut client, &mut [0]);
+    let end = client.read(&mut [0]);
     assert!(matches!(end, Ok(0)), "the end of the connection: {end:?}");
-    ours.write_all(b"x").expect("the child waits");
-    // SAFETY: `child` is a child of this process; null asks for no status.
-    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    child.end();
 }
 
 fn name_in(directory: &Path, prefix: &str) -> String {
@@ -813,7 +813,6 @@ fn each_system_call_may_fail_once_and_all_errors_are_typed() {
 // ---- Workers that do not answer
 
 #[test]
-#[ignore = "waits five seconds"]
 fn a_stopped_worker_is_given_up() {
     let outer = private_directory();
     let spool = spool_in(outer.path(), 4 * MIB);
@@ -823,9 +822,13 @@ fn a_stopped_worker_is_given_up() {
     let pid = i32::try_from(worker.child.id()).expect("a process");
     // SAFETY: takes numbers only; the child is ours.
     unsafe { libc::kill(pid, libc::SIGSTOP) };
+    let mut status = 0;
+    // SAFETY: `pid` is a child of this process and `status` outlives the call.
+    unsafe { libc::waitpid(pid, &raw mut status, libc::WUNTRACED) };
+    assert!(libc::WIFSTOPPED(status), "{status:#x}");
     assert_eq!(spool.open(&reference).expect_err("stopped").kind(), ErrorKind::TimedOut);
     // SAFETY: as above.
     unsafe { libc::kill(pid, libc::SIGCONT) };
     assert_eq!(spool.open(&reference).expect("it goes on")[..], bytes(2 * MIB)[..]);
-    let _ = worker.stdin.as_raw_fd();
+    drop(worker);
 }

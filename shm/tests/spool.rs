@@ -11,13 +11,8 @@ use mcpgateway_shm::{
 };
 use tempfile::TempDir;
 
-const MIB: u64 = 1 << 20;
-const MINUTE: Duration = Duration::from_secs(60);
-
-fn private_directory() -> TempDir {
-    let private = fs::Permissions::from_mode(0o700);
-    tempfile::Builder::new().permissions(private).tempdir().expect("a directory")
-}
+mod support;
+use support::{MIB, MINUTE, bytes, private_directory};
 
 fn options(directory: &Path) -> SpoolOptions {
     SpoolOptions {
@@ -38,14 +33,6 @@ fn spool_with(change: impl FnOnce(&mut SpoolOptions)) -> (TempDir, Spool) {
 
 fn spool() -> (TempDir, Spool) {
     spool_with(|_| {})
-}
-
-fn bytes(len: u64) -> Vec<u8> {
-    let pattern: Vec<u8> = (0..251_u8).map(|at| at.wrapping_mul(31)).collect();
-    let len = usize::try_from(len).expect("a size");
-    let mut bytes = pattern.repeat(len / pattern.len() + 1);
-    bytes.truncate(len);
-    bytes
 }
 
 fn used(spool: &Spool) -> Usage {

@@ -37,9 +37,9 @@ impl Default for Timeouts {
 pub struct Limits {
     /// Bytes of a reply's body, on the wire and after decoding.
     pub max_response_bytes: u64,
-    /// Bytes of a reply's header names and values.
+    /// Bytes of a reply's header names and values. A request can only lower what its client allows.
     pub max_header_bytes: usize,
-    /// Number of a reply's headers.
+    /// Number of a reply's headers. Likewise.
     pub max_headers: usize,
     /// Decoded bytes for each byte on the wire, beyond a first mebibyte.
     pub max_decoded_ratio: f64,
