@@ -4,6 +4,7 @@ The points are those of Rust's `fail` crate, set by the environment variable FAI
 """
 
 import json
+import tempfile
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ POINTS: list[str] = native.fail_points()
 PROGRAM_SECONDS = 60.0
 
 EVERYTHING = """
-    import asyncio, json, os, sys, tempfile
+    import asyncio, json, os, sys
     from mcpgateway_rust import AsyncClient, Client, Document, Payload, Timeouts, exports_live, loads, loads_async
     from mcpgateway_rust.services.a2a_service import invoke_agent, invoke_agent_async, invoke_many
     from support.source import source_array, source_bytes
@@ -25,7 +26,7 @@ EVERYTHING = """
     url = sys.argv[1]
     patient = Timeouts(connect=10, first_byte=10, idle=10, total=20)
     large = 12 << 20
-    path = os.path.join(tempfile.mkdtemp(), "file")
+    path = os.path.join(sys.argv[2], "file")
     with open(path, "wb") as file:
         file.write(source_bytes(large))
     data = bytearray(source_bytes(large))
@@ -136,7 +137,9 @@ EVERYTHING = """
 
 def outcomes(agent: NativeServer, failpoints: str) -> dict[str, dict[str, str]]:
     """What became of each call of two rounds with `failpoints` set; the process itself must end well."""
-    finished = run_python(EVERYTHING, agent.url, env={"FAILPOINTS": failpoints}, timeout=PROGRAM_SECONDS)
+    with tempfile.TemporaryDirectory() as directory:
+        environment = {"FAILPOINTS": failpoints}
+        finished = run_python(EVERYTHING, agent.url, directory, env=environment, timeout=PROGRAM_SECONDS)
     assert finished.returncode == 0, finished.stderr
     told: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
     return told
