@@ -72,6 +72,7 @@ class Limits:
         max_header_bytes: Bytes of all header names and values. A request can only lower what its client allows.
         max_headers: Number of headers. Likewise.
         max_decoded_ratio: Decoded bytes for each byte on the wire, beyond a first mebibyte.
+        max_event_bytes: Bytes of the data of one server-sent event.
 
     Raises:
         ValueError: A number of bytes or headers is negative, or the ratio below 1.
@@ -81,9 +82,10 @@ class Limits:
     max_header_bytes: int = 256 << 10
     max_headers: int = 256
     max_decoded_ratio: float = 200.0
+    max_event_bytes: int = 1 << 30
 
     def __post_init__(self) -> None:
-        for name in ("max_response_bytes", "max_header_bytes", "max_headers"):
+        for name in ("max_response_bytes", "max_header_bytes", "max_headers", "max_event_bytes"):
             _check_count(name, getattr(self, name), _MOST_BYTES)
         ratio: object = self.max_decoded_ratio
         if not isinstance(ratio, Real) or not float(ratio) >= 1:

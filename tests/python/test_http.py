@@ -524,7 +524,9 @@ def test_a_total_is_always_set() -> None:
     assert Timeouts(connect=None, first_byte=None, idle=None).total == 600.0
 
 
-@pytest.mark.parametrize("name", ["max_response_bytes", "max_header_bytes", "max_headers", "max_decoded_ratio"])
+@pytest.mark.parametrize(
+    "name", ["max_response_bytes", "max_header_bytes", "max_headers", "max_decoded_ratio", "max_event_bytes"]
+)
 @pytest.mark.parametrize("value", [-1, "1", None])
 def test_a_limit_that_is_no_number_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=name):

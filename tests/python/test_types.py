@@ -21,7 +21,7 @@ def test_only_the_total_must_be_set() -> None:
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, 1 << 63, "1", None])
-@pytest.mark.parametrize("name", ["max_response_bytes", "max_header_bytes", "max_headers"])
+@pytest.mark.parametrize("name", ["max_response_bytes", "max_header_bytes", "max_headers", "max_event_bytes"])
 def test_a_limit_that_is_no_count_is_refused_where_it_is_made(name: str, count: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name}="):
         Limits(**{name: count})

@@ -182,6 +182,7 @@ pub(crate) fn limits_from(value: &Bound<'_, PyAny>) -> PyResult<Limits> {
         max_header_bytes: attribute(value, "max_header_bytes", "Limits")?.extract()?,
         max_headers: attribute(value, "max_headers", "Limits")?.extract()?,
         max_decoded_ratio: attribute(value, "max_decoded_ratio", "Limits")?.extract()?,
+        max_event_bytes: attribute(value, "max_event_bytes", "Limits")?.extract()?,
     })
 }
 

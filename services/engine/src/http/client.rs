@@ -253,6 +253,11 @@ impl StreamingResponse {
         })
     }
 
+    /// What holds for the reply.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.call.limits
+    }
+
     /// The next bytes of the body as they arrive; `None` at its end.
     ///
     /// Nothing is read ahead of this call but what the socket holds: a slow reader slows the peer.

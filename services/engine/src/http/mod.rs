@@ -14,6 +14,7 @@ mod progress;
 mod receive;
 mod request;
 mod socket;
+mod sse;
 mod transport;
 
 pub use body::BodySender;
@@ -23,3 +24,4 @@ pub use options::{ClientOptions, Coding, Http2, Limits, Retry, Timeouts, Trust};
 pub use progress::Progress;
 pub use receive::{Destination, WritableMemory};
 pub use request::{Body, Mutation, Prepare, Request, parse_headers};
+pub use sse::{Event, EventStream};

@@ -43,6 +43,8 @@ pub struct Limits {
     pub max_headers: usize,
     /// Decoded bytes for each byte on the wire, beyond a first mebibyte.
     pub max_decoded_ratio: f64,
+    /// Bytes of the data of one server-sent event.
+    pub max_event_bytes: u64,
 }
 
 impl Limits {
@@ -64,6 +66,7 @@ impl Default for Limits {
             max_header_bytes: 256 << 10,
             max_headers: 256,
             max_decoded_ratio: 200.0,
+            max_event_bytes: 1 << 30,
         }
     }
 }
