@@ -196,6 +196,12 @@ impl Charge {
         }
     }
 
+    /// All that is held, for another owner.
+    pub(crate) fn take(&mut self) -> Self {
+        let bytes = std::mem::take(&mut self.bytes);
+        Self { account: Arc::clone(&self.account), resource: self.resource, bytes }
+    }
+
     /// Let the tenant's durable payloads have these bytes on disk, which no worker gives back: `publish`
     /// gives their file the name under which a sweep counts it.
     ///

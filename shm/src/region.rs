@@ -162,8 +162,8 @@ pub enum Tier {
     Foreign,
 }
 
-/// From this size on a mapping is unmapped on another thread: 256 MiB can take half a second.
-const UNMAP_LATER: usize = 4 << 20;
+/// From this size on memory is given back to the system on another thread: 256 MiB can take half a second.
+pub(crate) const GIVE_BACK_LATER: usize = 4 << 20;
 
 struct Body {
     storage: Storage,
@@ -239,11 +239,12 @@ impl Region {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Storage::Mapped { map, .. } = &mut self.storage
-            && map.as_ref().is_some_and(|map| map.len() >= UNMAP_LATER)
+        if let Storage::Mapped { map, file, .. } = &mut self.storage
+            && map.as_ref().is_some_and(|map| map.len() >= GIVE_BACK_LATER)
         {
-            // In this order: the budget has room again once the memory is given back.
-            Pool::global().unmap_later((map.take(), self.charge.take()));
+            // The file with the map: whichever of them goes last frees the pages. In this order: the budget has
+            // room again once the memory is given back.
+            Pool::global().unmap_later((map.take(), file.take(), self.charge.take()));
         }
     }
 }
@@ -275,5 +276,80 @@ impl From<Region> for Bytes {
 impl fmt::Debug for Region {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Region").field("len", &self.len()).field("tier", &self.tier()).finish()
+    }
+}
+
+// Miri has no locks of files, no private directories and no memory files.
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+    use crate::{Spool, SpoolOptions};
+
+    /// Holds the thread that gives memory back from when this is dropped there, until it is told to go on.
+    struct Hold {
+        begun: Sender<()>,
+        over: Receiver<()>,
+    }
+
+    impl Drop for Hold {
+        fn drop(&mut self) {
+            self.begun.send(()).expect("the test waits");
+            // An error as well means that the test is over.
+            let _ = self.over.recv();
+        }
+    }
+
+    /// What a descriptor of this process is open on, whoever has it by now.
+    fn target(descriptor: i32) -> Option<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(format!("/proc/self/fd/{descriptor}")).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    }
+
+    fn spool() -> (tempfile::TempDir, Spool) {
+        let outer = tempfile::tempdir().expect("a directory");
+        let options = SpoolOptions {
+            directory: Some(outer.path().join("spool")),
+            memory_budget: Some(64 << 20),
+            map_above: 0,
+            ..SpoolOptions::default()
+        };
+        (outer, Spool::new(options).expect("a spool"))
+    }
+
+    #[test]
+    fn a_large_body_and_its_file_are_given_back_by_another_thread() {
+        let (_outer, spool) = spool();
+        let region = spool.put(&vec![7; GIVE_BACK_LATER]).expect("room");
+        let descriptor = region.file().expect("a memory file").as_raw_fd();
+        let (file, start) = (target(descriptor), region.as_ptr() as usize);
+        let mut writer = spool.writer(None).expect("room");
+        writer.write(&vec![7; GIVE_BACK_LATER]).expect("room");
+        assert_eq!(spool.stats().expect("read").used.memory, writer.charged() + GIVE_BACK_LATER as u64);
+
+        let (begun, held) = channel();
+        let (goes_on, over) = channel();
+        Pool::global().unmap_later(Hold { begun, over });
+        held.recv().expect("the other thread is there");
+        let used = spool.stats().expect("read").used;
+        drop((region, writer));
+        assert!(file.is_some());
+        assert_eq!(target(descriptor), file, "closed on this thread");
+        assert!(is_mapped(start), "unmapped on this thread");
+        assert_eq!(spool.stats().expect("read").used, used, "given back before it is free");
+
+        drop(goes_on);
+        while spool.stats().expect("read").used.memory > 0 {
+            std::thread::yield_now();
+        }
+        assert_ne!(target(descriptor), file);
+    }
+
+    fn is_mapped(start: usize) -> bool {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux");
+        maps.lines().any(|line| line.starts_with(&format!("{start:x}-")) && line.contains("mcpgateway"))
     }
 }

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::budget::{Charge, Resource};
 use crate::pool::Pool;
-use crate::region::{Region, RegionMut, Tier};
+use crate::region::{GIVE_BACK_LATER, Region, RegionMut, Tier};
 use crate::spool::Spool;
 use crate::storage::Filling;
 use crate::{Error, ErrorKind, Result, generation};
@@ -97,8 +97,8 @@ impl SpoolWriter {
         self.check_process()?;
         let checksum = self.hasher.digest();
         self.charge.shrink_to(self.len);
-        let Self { stage, charge, len, .. } = self;
-        Ok(match stage {
+        let (len, charge) = (self.len, self.charge.take());
+        Ok(match self.take_stage() {
             Stage::Heap(body) => Region::heap(body, checksum, charge),
             Stage::Pool(region) => Region::pooled(region, Some(checksum), Some(charge)),
             Stage::File(filling) => {
@@ -126,6 +126,15 @@ impl SpoolWriter {
             Stage::Pool(_) => Tier::Pool,
             Stage::File(filling) => filling.tier(),
         }
+    }
+
+    fn take_stage(&mut self) -> Stage {
+        std::mem::replace(&mut self.stage, Stage::Heap(Vec::new()))
+    }
+
+    #[cfg(all(test, not(miri)))]
+    pub(crate) fn charged(&self) -> u64 {
+        self.charge.bytes()
     }
 
     /// See to it that bytes up to `end` fit in the stage and in its budget.
@@ -236,6 +245,15 @@ impl SpoolWriter {
         }
         let subject = "the body was begun by the parent of this forked process";
         Err(Error::new(ErrorKind::Unsupported, subject))
+    }
+}
+
+impl Drop for SpoolWriter {
+    fn drop(&mut self) {
+        if self.len >= GIVE_BACK_LATER as u64 {
+            // In this order: the budget has room again once the memory is given back.
+            Pool::global().unmap_later((self.take_stage(), self.charge.take()));
+        }
     }
 }
 

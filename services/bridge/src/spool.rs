@@ -283,10 +283,7 @@ impl PySpoolWriter {
 
     /// Discard what was written; does nothing once it is finished.
     fn discard(&self, py: Python<'_>) {
-        py.detach(|| {
-            let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-            mcpgateway_shm::Pool::global().unmap_later(writer);
-        });
+        py.detach(|| drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()));
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use mcpgateway_shm::{Pool, Spool, SpoolWriter};
+use mcpgateway_shm::{Spool, SpoolWriter};
 use tokio::io::AsyncWriteExt;
 
 use super::options::Limits;
@@ -237,15 +237,6 @@ impl SpoolCollector {
         let writer = self.writer.take().expect("it is here between two chunks");
         let region = runtime::blocking(move || writer.finish()).await??;
         Ok(Payload::spooled(region, &self.spool))
-    }
-}
-
-impl Drop for SpoolCollector {
-    fn drop(&mut self) {
-        // Giving a gigabyte back takes long, and this is the thread of all I/O.
-        if let Some(writer) = self.writer.take() {
-            Pool::global().unmap_later(writer);
-        }
     }
 }
 
