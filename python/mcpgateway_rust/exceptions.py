@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from mcpgateway_rust import Response
+    from mcpgateway_rust import Node, Response
 
 Phase = Literal["resolve", "connect", "tls", "send", "first_byte", "receive", "parse"]
 Sent = Literal["no", "yes", "unknown"]
@@ -188,6 +188,76 @@ class HTTPStatusError(GatewayError, ValueError):
     def __init__(self, message: str = "", *, response: Response) -> None:
         super().__init__(message, sent="yes")
         self.response = response
+
+
+class RpcError(GatewayError):
+    """The peer answered with an error of its protocol (JSON-RPC, or what stands for it over plain HTTP).
+
+    Attributes:
+        code: The protocol's number for it.
+        peer_message: What the peer says of it.
+        data: What the peer gave with it, as a node of its reply; None if nothing.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        code: int = 0,
+        peer_message: str = "",
+        data: Node | None = None,
+        phase: Phase | None = None,
+        sent: Sent = "yes",
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message, phase=phase, sent=sent, retryable=retryable)
+        self.code = code
+        self.peer_message = peer_message
+        self.data = data
+
+
+class MethodNotFound(RpcError, NotImplementedError):  # noqa: N818 - named as what happened
+    """The peer has no such method (-32601)."""
+
+
+class InvalidParams(RpcError, ValueError):  # noqa: N818 - named as what happened
+    """The peer does not take these parameters (-32602)."""
+
+
+class TaskNotFound(RpcError, LookupError):  # noqa: N818 - named as what happened
+    """The agent has no such task (A2A, -32001)."""
+
+
+class TaskNotCancelable(RpcError):  # noqa: N818 - named as what happened
+    """The task is over, or cannot be cancelled (A2A, -32002)."""
+
+
+class PushNotificationNotSupported(RpcError, NotImplementedError):  # noqa: N818 - named as what happened
+    """The agent sends no push notifications (A2A, -32003)."""
+
+
+class UnsupportedOperation(RpcError, NotImplementedError):  # noqa: N818 - named as what happened
+    """The agent does not do this (A2A, -32004)."""
+
+
+class ContentTypeNotSupported(RpcError, ValueError):  # noqa: N818 - named as what happened
+    """The agent does not take, or give, parts of this type (A2A, -32005)."""
+
+
+class InvalidAgentResponse(RpcError):  # noqa: N818 - named as what happened
+    """The agent made a response that is none (A2A, -32006)."""
+
+
+class ExtendedCardNotConfigured(RpcError, LookupError):  # noqa: N818 - named as what happened
+    """The agent has no extended card (A2A, -32007)."""
+
+
+class ExtensionSupportRequired(RpcError):  # noqa: N818 - named as what happened
+    """The agent asks for an extension that the call did not name (A2A, -32008)."""
+
+
+class VersionNotSupported(RpcError):  # noqa: N818 - named as what happened
+    """The agent does not speak this version of A2A (-32009)."""
 
 
 class PayloadMutated(GatewayError, ValueError):  # noqa: N818 - named as what happened

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use tokio::sync::Mutex;
 
-use crate::core::{self, Envelope, Order, Reply};
+use crate::core::{self, Order, Reply};
 use crate::serve::Server;
 
 /// How often the server looks for Ctrl-C.
@@ -196,32 +196,34 @@ fn convert_taken(py: Python<'_>, taken: Taken) -> PyResult<Py<PyAny>> {
 
 /// What an agent's reply says, without building it.
 #[pyclass(name = "AgentReply", module = "mcpgateway_rust.services.a2a_service", frozen)]
-struct AgentReply(Envelope);
+struct AgentReply(core::AgentReply);
 
 #[pymethods]
 impl AgentReply {
     #[new]
     fn new(document: &Bound<'_, PyDocument>) -> PyResult<Self> {
         let node = document.as_super().get().node();
-        guard(document.py(), || Envelope::new(node.document()).map(Self).into_py_result(document.py()))
+        guard(document.py(), || {
+            core::AgentReply::new(node.document()).map(Self).into_py_result(document.py())
+        })
     }
 
     /// The id of the call that this answers.
     #[getter]
     fn id(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.0.id().map(|node| PyNode::convert(py, node)).transpose()
+        self.0.envelope.id().map(|node| PyNode::convert(py, node)).transpose()
     }
 
     /// What came of the call: a task or a message.
     #[getter]
     fn result(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.0.result().map(|node| PyNode::convert(py, node)).transpose()
+        self.0.envelope.result().map(|node| PyNode::convert(py, node)).transpose()
     }
 
     /// Why nothing came of it.
     #[getter]
     fn error(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.0.error().map(|node| PyNode::convert(py, node)).transpose()
+        self.0.envelope.error().map(|node| PyNode::convert(py, node)).transpose()
     }
 
     /// The artifacts of a task.
@@ -240,7 +242,7 @@ impl AgentReply {
     fn with_id(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<PyPayload> {
         guard(py, || {
             let id = insert_from(id)?;
-            py.detach(|| self.0.with_id(id)).into_py_result(py).map(PyPayload::new)
+            py.detach(|| self.0.envelope.with_id(id)).into_py_result(py).map(PyPayload::new)
         })
     }
 }

@@ -1,10 +1,13 @@
 //! One match from the engine's errors to the classes of `mcpgateway_rust.exceptions`.
 
-use mcpgateway_engine::{Error, ErrorKind, Result};
+use mcpgateway_engine::{Error, ErrorKind, Response, Result};
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
+
+use crate::document::PyNode;
+use crate::response::PyResponse;
 
 /// Turn a result of the engine into one of Python.
 pub trait IntoPyResult<T> {
@@ -24,6 +27,9 @@ impl<T> IntoPyResult<T> for Result<T> {
 /// The Python exception for `error`.
 #[must_use]
 pub fn to_py_err(py: Python<'_>, error: &Error) -> PyErr {
+    if let ErrorKind::Status(response) = error.kind() {
+        return status_error(py, error, response);
+    }
     raise(py, class_of(error.kind()), &error.to_string(), |details| {
         details.set_item("phase", error.phase().map(mcpgateway_engine::Phase::as_str))?;
         details.set_item("sent", error.sent().as_str())?;
@@ -48,6 +54,12 @@ pub fn to_py_err(py: Python<'_>, error: &Error) -> PyErr {
                 details.set_item("pointer", pointer)?;
                 details.set_item("step", step)
             }
+            ErrorKind::Rpc(rpc) => {
+                details.set_item("code", rpc.code)?;
+                details.set_item("peer_message", &rpc.message)?;
+                let data = rpc.data.clone().map(|data| PyNode::convert(py, data)).transpose()?;
+                details.set_item("data", data)
+            }
             ErrorKind::BudgetExceeded { name, limit, asked } => {
                 details.set_item("limit", name)?;
                 details.set_item("value", limit)?;
@@ -55,6 +67,13 @@ pub fn to_py_err(py: Python<'_>, error: &Error) -> PyErr {
             }
             _ => Ok(()),
         }
+    })
+}
+
+/// An `HTTPStatusError`, which holds `response`.
+fn status_error(py: Python<'_>, error: &Error, response: &Response) -> PyErr {
+    raise(py, "HTTPStatusError", &error.to_string(), |details| {
+        details.set_item("response", PyResponse::convert(py, response.clone())?)
     })
 }
 
@@ -79,6 +98,8 @@ fn class_of(kind: &ErrorKind) -> &'static str {
         ErrorKind::InvalidRequest => "InvalidRequest",
         ErrorKind::InvalidReply => "InvalidReply",
         ErrorKind::Json(_) => "JsonError",
+        ErrorKind::Rpc(rpc) => rpc.name,
+        ErrorKind::Status(_) => "HTTPStatusError",
         ErrorKind::WrongKind => "WrongKind",
         ErrorKind::InvalidPointer => "InvalidPointer",
         ErrorKind::NotFound { .. } => "PointerError",

@@ -6,7 +6,9 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use crate::http::Response;
 use crate::json::Place;
+use crate::jsonrpc::RpcError;
 
 /// The result of everything in the engine that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -63,6 +65,10 @@ pub enum ErrorKind {
     InvalidRequest,
     /// The reply is not what the protocol above HTTP asks for.
     InvalidReply,
+    /// The peer answered with an error of the protocol above HTTP.
+    Rpc(Box<RpcError>),
+    /// The status of the reply is not one of success.
+    Status(Box<Response>),
     /// A text is not JSON, or its JSON is not what was asked for, at that place.
     Json(Place),
     /// What is at a place of a JSON document is of another kind than what was asked of it.
@@ -183,6 +189,11 @@ impl Error {
     /// A request that cannot be sent; `subject` says what to pass instead.
     pub fn invalid_request(subject: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidRequest, subject)
+    }
+
+    /// A reply that is not what the protocol above HTTP asks for; `subject` says what it is.
+    pub fn invalid_reply(subject: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidReply, subject).with_phase(Phase::Parse).with_sent(Sent::Yes)
     }
 
     /// A fault of this library, from what a panic left behind.

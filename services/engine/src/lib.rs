@@ -21,6 +21,7 @@ pub mod error;
 pub mod fault;
 pub mod http;
 pub mod json;
+pub mod jsonrpc;
 pub mod payload;
 pub mod runtime;
 

@@ -4,6 +4,6 @@ mod envelope;
 mod invoke;
 mod many;
 
-pub use envelope::Envelope;
+pub use envelope::AgentReply;
 pub use invoke::{Reply, Request, invoke_agent, json_reply, request_with_json_headers};
 pub use many::{Batch, Order, Stopper, invoke_many};

@@ -1,5 +1,6 @@
 //! The client: one request, perhaps in several attempts, and its reply.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -42,7 +43,7 @@ struct Shared {
 }
 
 /// A complete reply.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// The status code.
     pub status: u16,
@@ -213,6 +214,32 @@ impl Client {
             Ok(response) => Ok((response, upload)),
             Err(cause) => Err(classify(cause, &call.progress, &call.timeouts, &call.limits)),
         }
+    }
+}
+
+impl Response {
+    /// This reply, if its status is one of success: 200 to 299.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Status`], which holds it.
+    pub fn error_for_status(self) -> Result<Self> {
+        if (200..300).contains(&self.status) {
+            return Ok(self);
+        }
+        let subject = format!("{} answered with status {}", self.url, self.status);
+        let error = Error::new(ErrorKind::Status(Box::new(self)), subject);
+        Err(error.with_phase(Phase::FirstByte).with_sent(Sent::Yes))
+    }
+}
+
+impl fmt::Debug for Response {
+    /// Without the headers, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("url", &self.url)
+            .field("received", &self.received)
+            .finish()
     }
 }
 
