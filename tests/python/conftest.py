@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from mcpgateway_rust import AsyncClient, Client, Timeouts, exports_live
+from support.a2a_peer import A2APeer
 from support.native_server import NativeServer
 from support.waiting import wait_until
 
@@ -26,6 +27,13 @@ def agent() -> Iterator[NativeServer]:
     """`mcpgateway-rust serve`, in its own process, for the whole session."""
     with NativeServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def a2a() -> Iterator[A2APeer]:
+    """Agents of the official A2A SDK, in their own process, for the whole session."""
+    with A2APeer() as peer:
+        yield peer
 
 
 @pytest.fixture
