@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mcpgateway_rust import exceptions
-from mcpgateway_rust._types import Headers, Limits, Retry, Timeouts
+from mcpgateway_rust._types import Guard, Headers, Limits, Retry, Timeouts
 
 if TYPE_CHECKING:
     from mcpgateway_rust import shm
@@ -35,6 +35,7 @@ __all__ = [
     "AsyncStream",
     "Client",
     "Document",
+    "Guard",
     "Headers",
     "Limits",
     "Node",

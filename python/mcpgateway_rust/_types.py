@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -19,6 +20,7 @@ HeadersLike: TypeAlias = "Headers | Mapping[str, str] | Iterable[tuple[str, str]
 Body: TypeAlias = "Buffer | Payload | Iterable[Buffer] | AsyncIterable[Buffer] | None"
 Mutation: TypeAlias = Literal["borrow", "snapshot", "detect"]
 FilePath: TypeAlias = "str | PathLike[str]"
+GuardEntry: TypeAlias = str | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 
 # A year, so that deadlines can be added up.
 _MOST_SECONDS = 365 * 24 * 3600.0
@@ -112,6 +114,47 @@ class Retry:
 
     def __post_init__(self) -> None:
         _check_count("attempts", self.attempts, _MOST_ATTEMPTS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Guard:
+    """Which addresses requests may go to: those of the public internet, and others as its lists say.
+
+    What is judged is the address that is about to be connected to, whatever way the URL writes it, for each address
+    of a name, at the time of the connection. Refused unless it is allowed: loopback, private, link-local (with the
+    metadata of clouds), carrier NAT, multicast, documentation, benchmark and reserved networks, and addresses of
+    version 6 that lead to one of them.
+
+    With a proxy it is the proxy that connects. Then all addresses that this process finds for the host have to pass
+    before the proxy is asked, and what the proxy finds is for the proxy to judge.
+
+    Attributes:
+        allow: Networks (`"10.0.0.0/8"`), addresses, hosts (`"agent.example"`) or all hosts below one (`"*.example"`)
+            that requests may go to besides. A host that is allowed may have any address that is not denied.
+        deny: The same for what they may not go to. What is on both lists is refused.
+        only_from_peers: Whether it holds only for URLs that came from a peer: in an agent card, a part, a link, or a
+            redirect to another origin. Without any guard such URLs are guarded by `Guard()`, and those that the caller
+            gives are not.
+
+    Raises:
+        TypeError: An entry is no text, address or network. That a text is none of the above is said by the client that
+            is given this guard, with `InvalidRequest`.
+    """
+
+    allow: Iterable[GuardEntry] = ()
+    deny: Iterable[GuardEntry] = ()
+    only_from_peers: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("allow", "deny"):
+            given: object = getattr(self, name)
+            if isinstance(given, str) or not isinstance(given, Iterable):
+                raise TypeError(f'{name}={given!r}: pass several, such as ["10.0.0.0/8", "agent.example"]')
+            entries = tuple(given)
+            wrong = [entry for entry in entries if not isinstance(entry, GuardEntry)]
+            if wrong:
+                raise TypeError(f"{name} has {wrong[0]!r}: pass a str, or an address or network of ipaddress")
+            object.__setattr__(self, name, tuple(map(str, entries)))
 
 
 class Headers(Mapping[str, str]):

@@ -13,7 +13,18 @@ from typing import Any, Literal, Self, TypedDict, TypeGuard, Unpack
 
 from mcpgateway_rust import _native
 from mcpgateway_rust._native import Payload, Progress, Response, Spool, StreamingResponse, TransferPolicy
-from mcpgateway_rust._types import Body, Buffer, FilePath, Headers, HeadersLike, Limits, Mutation, Retry, Timeouts
+from mcpgateway_rust._types import (
+    Body,
+    Buffer,
+    FilePath,
+    Guard,
+    Headers,
+    HeadersLike,
+    Limits,
+    Mutation,
+    Retry,
+    Timeouts,
+)
 from mcpgateway_rust.exceptions import Cancelled, GatewayError
 
 Parts = Iterable[Buffer] | AsyncIterable[Buffer]
@@ -38,6 +49,7 @@ class ClientOptions(TypedDict, total=False):
         accept_encoding: Codings to ask for and undo: `"gzip"`, `"br"`, `"zstd"`. None by default.
         spool: Where replies above its `map_above` are received, ready to be shared with other processes. Without
             one they stay in the memory of this process; see `shm.limit_process` for how much of it.
+        guard: Which addresses requests may go to; see `Guard` for what holds without one.
     """
 
     timeouts: Timeouts | None
@@ -53,6 +65,7 @@ class ClientOptions(TypedDict, total=False):
     follow_redirects: bool
     accept_encoding: Iterable[str]
     spool: Spool | None
+    guard: Guard | None
 
 
 class RequestOptions(TypedDict, total=False):
@@ -67,6 +80,8 @@ class RequestOptions(TypedDict, total=False):
         into: A writable buffer that the reply's body is received into.
         to_file: A path that the reply's body is received into; the file appears once it is complete.
         progress: Counts the bytes while the call runs.
+        guard: Instead of the client's.
+        from_peer: Whether the URL came from a peer, and so is guarded even if the client has no guard.
     """
 
     headers: HeadersLike | None
@@ -76,6 +91,8 @@ class RequestOptions(TypedDict, total=False):
     into: Buffer
     to_file: FilePath | None
     progress: Progress | None
+    guard: Guard | None
+    from_peer: bool
 
 
 def _is_streamed(body: Body) -> TypeGuard[Parts]:

@@ -37,6 +37,10 @@ class ConnectError(GatewayError, ConnectionError):
     """No connection could be made; no byte was sent."""
 
 
+class AddressRefused(GatewayError, PermissionError):  # noqa: N818 - named as what happened
+    """The URL, or a redirect, leads to an address that the guard lets no request go to; nothing was sent there."""
+
+
 class TlsError(ConnectError):
     """The peers could not agree on TLS, or a certificate was refused."""
 

@@ -19,8 +19,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mcpgateway_rust import AsyncClient, Client, Limits, Payload, Progress, Response, Retry, Timeouts, exports_live
+from mcpgateway_rust import (
+    AsyncClient,
+    Client,
+    Guard,
+    Limits,
+    Payload,
+    Progress,
+    Response,
+    Retry,
+    Timeouts,
+    exports_live,
+)
 from mcpgateway_rust.exceptions import (
+    AddressRefused,
     ClientClosed,
     ConnectError,
     ConnectionLost,
@@ -940,13 +952,12 @@ def test_no_secret_is_in_an_error_of_a_proxy() -> None:
 def test_no_secret_is_in_an_error_of_a_redirect() -> None:
     location = f"http://user:{CANARY}@127.0.0.1:{closed_port()}/?token={CANARY}"
     redirect = answer(status="302 Found", headers=[("location", location)])
-    with (
-        HostileServer(redirect) as server,
-        Client(follow_redirects=True, timeouts=SHORT) as client,
-        pytest.raises(GatewayError) as caught,
-    ):
-        client.get(server.url)
-    assert sightings(caught.value) == []
+    with HostileServer(redirect) as server, Client(follow_redirects=True, timeouts=SHORT) as client:
+        with pytest.raises(AddressRefused) as refused:
+            client.get(server.url)
+        with pytest.raises(ConnectError) as failed:
+            client.get(server.url, guard=Guard(allow=["127.0.0.1"]))
+    assert sightings(refused.value, failed.value) == []
 
 
 # ---- redirects
@@ -1009,7 +1020,10 @@ def test_no_secret_header_crosses_to_another_origin() -> None:
         first = stack.enter_context(
             HostileServer(answer(status="307 Elsewhere", headers=[("location", f"{other.url}/there")]))
         )
-        client = stack.enter_context(Client(follow_redirects=True, headers={"x-api-key": CANARY}, timeouts=SHORT))
+        anywhere_here = Guard(allow=["127.0.0.1"])
+        client = stack.enter_context(
+            Client(follow_redirects=True, headers={"x-api-key": CANARY}, timeouts=SHORT, guard=anywhere_here)
+        )
         reply = client.get(first.url, headers={**dict.fromkeys(names, CANARY), "accept": "x/y"})
         assert (bytes(reply.body), [first.heads[0].header(name) for name in names]) == (b"other", [CANARY] * 5)
         assert CANARY.encode() not in other.received

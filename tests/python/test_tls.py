@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mcpgateway_rust import AsyncClient, Client, Timeouts
-from mcpgateway_rust.exceptions import ConnectError, GatewayError, TlsError
+from mcpgateway_rust import AsyncClient, Client, Guard, Timeouts
+from mcpgateway_rust.exceptions import AddressRefused, ConnectError, GatewayError, TlsError
 from support.certificates import Authority, https_server
 from support.source import source_array, source_bytes
 
@@ -182,3 +182,13 @@ def test_plain_http_to_a_tls_port_is_an_error(authority: Authority) -> None:
         with pytest.raises(GatewayError):
             client.post(server.url().replace("https:", "http:"), b"body")
         assert server.peers == []
+
+
+def test_a_guard_judges_addresses_under_tls_too(authority: Authority) -> None:
+    with https_server(authority.certificate("localhost")) as server, trusting(authority) as client:
+        for _ in range(2):
+            assert bytes(client.post(server.url(), b"body", guard=Guard(allow=["127.0.0.1", "::1"])).body) == b"body"
+            assert bytes(client.post(server.url(), b"body").body) == b"body"
+            # Whatever connections wait: none was made for this guard.
+            with pytest.raises(AddressRefused):
+                client.post(server.url(), b"body", guard=Guard())

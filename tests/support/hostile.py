@@ -492,6 +492,7 @@ class HostileServer:
         *,
         receive_buffer: int | None = None,
         concurrent: int = CONCURRENT_CONNECTIONS,
+        host: str = "127.0.0.1",
     ) -> None:
         self.connections: list[Connection] = []
         self.log = EventLog()
@@ -505,13 +506,14 @@ class HostileServer:
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if receive_buffer is not None:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._listener.bind(("127.0.0.1", 0))
+        self._listener.bind((host, 0))
         self._listener.listen(1024)
+        self.host = host
         self.port: int = self._listener.getsockname()[1]
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def received(self) -> bytes:

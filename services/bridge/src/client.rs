@@ -12,7 +12,7 @@ use crate::awaitable::{Pending, awaitable};
 use crate::error::IntoPyResult;
 use crate::interpreter::guard;
 use crate::payload::PyTransferPolicy;
-use crate::request::{RequestOptions, attribute, headers_from, limits_from, timeouts_from};
+use crate::request::{RequestOptions, attribute, guard_from, headers_from, limits_from, timeouts_from};
 use crate::response::{PyResponse, PyStreamingResponse, Streamed};
 use crate::spool::PySpool;
 
@@ -195,6 +195,7 @@ fn set_option(options: &mut ClientOptions, name: &str, value: &Bound<'_, PyAny>)
         "proxy" => options.proxy = Some(value.extract()?),
         "trust_env" => options.trust_env = value.extract()?,
         "follow_redirects" => options.follow_redirects = value.extract()?,
+        "guard" => options.guard = Some(guard_from(value)?),
         "spool" => options.spool = Some(value.cast::<PySpool>()?.get().spool().clone()),
         "accept_encoding" => {
             let names: Vec<String> = value.extract()?;
@@ -205,7 +206,7 @@ fn set_option(options: &mut ClientOptions, name: &str, value: &Bound<'_, PyAny>)
         _ => {
             return Err(PyTypeError::new_err(format!(
                 "unknown option {name:?}: there are timeouts, limits, retry, policy, headers, http2, verify, cert, proxy, \
-                 trust_env, follow_redirects, accept_encoding, spool"
+                 trust_env, follow_redirects, accept_encoding, spool, guard"
             )));
         }
     }

@@ -90,6 +90,7 @@ pub(crate) fn would_block_the_loop(py: Python<'_>, message: &str) -> PyErr {
 fn class_of(kind: &ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Connect => "ConnectError",
+        ErrorKind::AddressRefused => "AddressRefused",
         ErrorKind::Tls => "TlsError",
         ErrorKind::ConnectionLost => "ConnectionLost",
         ErrorKind::IncompleteBody => "IncompleteBody",

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mcpgateway_engine::http::{
-    Body, BodySender, Destination, HeaderMap, Limits, Mutation, Progress, Request, Timeouts, parse_headers,
+    Body, BodySender, Destination, Guard, HeaderMap, Limits, Mutation, Progress, Request, Timeouts,
+    parse_headers,
 };
 use mcpgateway_engine::{Error, ErrorKind, TransferPolicy};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -18,7 +19,7 @@ use crate::error::IntoPyResult;
 use crate::payload::{PyPayload, parse_mutation};
 
 /// The keyword arguments of a call: `headers`, `body`, `timeouts`, `limits`, `mutation`, `into`,
-/// `to_file` and `progress`.
+/// `to_file`, `progress`, `guard` and `from_peer`.
 #[derive(Default)]
 pub struct RequestOptions {
     headers: Option<HeaderMap>,
@@ -28,6 +29,8 @@ pub struct RequestOptions {
     mutation: Mutation,
     destination: Destination,
     progress: Option<Arc<Progress>>,
+    guard: Option<Guard>,
+    from_peer: bool,
 }
 
 impl RequestOptions {
@@ -59,9 +62,12 @@ impl RequestOptions {
             "into" => self.set_destination(Destination::Into(writable(value)?))?,
             "to_file" => self.set_destination(Destination::File(value.extract::<PathBuf>()?))?,
             "progress" => self.progress = Some(Arc::clone(&value.cast::<PyProgress>()?.get().0)),
+            "guard" => self.guard = Some(guard_from(value)?),
+            "from_peer" => self.from_peer = value.extract()?,
             _ => {
                 return Err(PyTypeError::new_err(format!(
-                    "unknown option {name:?}: there are headers, body, timeouts, limits, mutation, into, to_file, progress"
+                    "unknown option {name:?}: there are headers, body, timeouts, limits, mutation, into, to_file, \
+                     progress, guard, from_peer"
                 )));
             }
         }
@@ -114,7 +120,11 @@ impl RequestOptions {
             .mutation(self.mutation)
             .timeouts(self.timeouts)
             .limits(self.limits)
+            .guard(self.guard)
             .destination(self.destination);
+        if self.from_peer {
+            request = request.from_peer();
+        }
         if let Some(headers) = self.headers {
             request = request.headers(headers);
         }
@@ -184,6 +194,16 @@ pub(crate) fn limits_from(value: &Bound<'_, PyAny>) -> PyResult<Limits> {
         max_decoded_ratio: attribute(value, "max_decoded_ratio", "Limits")?.extract()?,
         max_event_bytes: attribute(value, "max_event_bytes", "Limits")?.extract()?,
     })
+}
+
+/// `Guard` of the package.
+pub(crate) fn guard_from(value: &Bound<'_, PyAny>) -> PyResult<Guard> {
+    let entries = |name| attribute(value, name, "Guard")?.extract::<Vec<String>>();
+    let (allow, deny) = (entries("allow")?, entries("deny")?);
+    let guard = Guard::new(allow.iter().map(String::as_str), deny.iter().map(String::as_str));
+    let guard = guard.into_py_result(value.py())?;
+    let only_from_peers: bool = attribute(value, "only_from_peers", "Guard")?.extract()?;
+    Ok(if only_from_peers { guard.only_from_peers() } else { guard })
 }
 
 /// An attribute of one of the package's option classes.

@@ -39,6 +39,8 @@ struct Inner {
 pub enum ErrorKind {
     /// No connection could be made; no byte was sent.
     Connect,
+    /// The address is one that the [`Guard`](crate::http::Guard) lets no request go to; nothing was sent there.
+    AddressRefused,
     /// The peers could not agree on TLS, or a certificate was refused.
     Tls,
     /// The connection was reset or closed while it was in use.

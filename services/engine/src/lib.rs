@@ -26,5 +26,5 @@ pub mod payload;
 pub mod runtime;
 
 pub use error::{Error, ErrorKind, Phase, Result, Sent};
-pub use http::{Client, ClientOptions, Limits, Progress, Request, Response, Retry, Timeouts};
+pub use http::{Client, ClientOptions, Guard, Limits, Progress, Request, Response, Retry, Timeouts};
 pub use payload::{Decision, Origin, Payload, Transfer, TransferPolicy};

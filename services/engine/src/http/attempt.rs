@@ -11,9 +11,10 @@ use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
 use super::body::{PayloadBody, RequestBody, SentChecksum, StreamedBody, Upload};
+use super::guard::GivenBy;
 use super::options::{ClientOptions, Retry};
 use super::progress::Progress;
-use super::request::{Body, Mutation, Request};
+use super::request::{Body, Mutation, Request, is_vouched_for};
 use super::transport::{Lane, Outgoing};
 use crate::error::{Error, ErrorKind, Phase, Result, Sent};
 use crate::payload::{Decision, Payload, Transfer};
@@ -27,6 +28,7 @@ const ACROSS_ORIGINS: [HeaderName; 6] =
 pub(super) struct Attempt {
     method: Method,
     url: Url,
+    given_by: GivenBy,
     headers: HeaderMap,
     body: Body,
     /// The body was made while it was sent: there is nothing left to send again.
@@ -66,11 +68,24 @@ impl Attempt {
         }
         let body = prepare_body(request.body, request.mutation).await?;
         let checksum = (request.mutation == Mutation::Detect).then(Arc::default);
-        Ok(Self { method: request.method, url: request.url, headers, body, is_spent: false, checksum })
+        Ok(Self {
+            method: request.method,
+            url: request.url,
+            given_by: request.given_by,
+            headers,
+            body,
+            is_spent: false,
+            checksum,
+        })
     }
 
     pub(super) fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Where the URL comes from.
+    pub(super) fn given_by(&self) -> GivenBy {
+        self.given_by
     }
 
     /// How the body is sent.
@@ -151,7 +166,9 @@ impl Attempt {
         if url.origin() != self.url.origin() {
             headers = keep_only(&headers, &ACROSS_ORIGINS);
         }
-        Ok(Some(Self { method, url, headers, body, is_spent: false, checksum: self.checksum.clone() }))
+        let given_by = if is_vouched_for(&self.url, &url) { self.given_by } else { GivenBy::Peer };
+        let checksum = self.checksum.clone();
+        Ok(Some(Self { method, url, given_by, headers, body, is_spent: false, checksum }))
     }
 
     fn redirect_url(&self, location: &[u8]) -> Result<Url> {

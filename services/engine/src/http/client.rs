@@ -13,6 +13,7 @@ use super::attempt::{Attempt, SentBody};
 use super::body::Upload;
 use super::decode::{self, BodyReader};
 use super::failure::classify;
+use super::guard::{GivenBy, Guard};
 use super::options::{ClientOptions, Limits, Timeouts};
 use super::progress::Progress;
 use super::receive::{Collector, Destination, within_limit};
@@ -87,6 +88,7 @@ pub struct StreamingResponse {
 struct Call {
     timeouts: Timeouts,
     limits: Limits,
+    guard: Option<Guard>,
     progress: Arc<Progress>,
 }
 
@@ -160,6 +162,7 @@ impl Client {
             limits: request
                 .limits
                 .map_or(options.limits, |limits| limits.within_head_limits(&options.limits)),
+            guard: request.guard.clone().or_else(|| options.guard.clone()),
             progress: Arc::clone(&request.progress),
         }
     }
@@ -175,7 +178,8 @@ impl Client {
         let sent = attempt.decision();
         let (mut retries, mut redirects) = (options.retry.attempts, 0);
         loop {
-            match self.exchange(call, &mut attempt, retries > 0).await {
+            let exchanged = self.exchange(call, &mut attempt, retries > 0).await;
+            match exchanged.map_err(|error| if redirects > 0 { after_redirect(error) } else { error }) {
                 Ok((response, upload)) => match attempt.redirected_by(&response, options)? {
                     Some(_) if redirects == MOST_REDIRECTS => {
                         return Err(Error::new(ErrorKind::InvalidReply, "more than 20 redirects")
@@ -209,8 +213,9 @@ impl Client {
         let keep = may_retry || self.options().follow_redirects;
         let transport = self.shared.transport.get_or_try_init(|| Transport::new(self.options()))?;
         let lane = transport.lane(attempt.url());
+        let guard = call.guard_for(attempt.given_by());
         let (outgoing, upload) = attempt.next(lane, &call.progress, keep);
-        match transport.send(lane, outgoing, &call.progress).await {
+        match transport.send(lane, outgoing, guard.as_ref(), self.options(), &call.progress).await {
             Ok(response) => Ok((response, upload)),
             Err(cause) => Err(classify(cause, &call.progress, &call.timeouts, &call.limits)),
         }
@@ -240,6 +245,16 @@ impl fmt::Debug for Response {
             .field("url", &self.url)
             .field("received", &self.received)
             .finish()
+    }
+}
+
+impl Call {
+    /// What judges the addresses of a request whose URL comes from there.
+    fn guard_for(&self, given_by: GivenBy) -> Option<Guard> {
+        match &self.guard {
+            Some(guard) => Some(guard).filter(|guard| guard.is_for(given_by)).cloned(),
+            None => (given_by == GivenBy::Peer).then(Guard::default),
+        }
     }
 }
 
@@ -330,7 +345,7 @@ impl StreamingResponse {
     }
 
     async fn collect(&mut self, destination: Destination, options: &ClientOptions) -> Result<Payload> {
-        let Call { progress, timeouts, limits } = &self.call;
+        let Call { progress, timeouts, limits, .. } = &self.call;
         let announced = self.body.announced();
         let mut next = self.body.next(progress, timeouts, limits).await?;
         let mut collector = Collector::new(destination, announced, limits, options.spool.clone()).await?;
@@ -341,6 +356,11 @@ impl StreamingResponse {
         }
         collector.finish(&options.policy).await
     }
+}
+
+/// The request was received by whoever redirected it: a refusal to go on does not undo that.
+fn after_redirect(error: Error) -> Error {
+    if *error.kind() == ErrorKind::AddressRefused { error.with_sent(Sent::Yes) } else { error }
 }
 
 /// What can be said of an error in receiving, where it does not say so itself.

@@ -1,18 +1,13 @@
 //! How connections are made by reqwest: trust, protocols, addresses, and when they are given up.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper_util::client::legacy::connect::dns;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, ClientBuilder, Identity, Proxy};
-use tower_service::Service;
 
-use super::failure::ResolveError;
+use super::guard::Guard;
 use super::options::{ClientOptions, Http2, Trust};
+use super::resolve::Resolver;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A connection that was idle this long is not used again: servers close theirs at about this time,
@@ -22,27 +17,28 @@ pub(super) const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 /// 1 Gbit/s at 100 ms.
 const HTTP2_WINDOW: u32 = 16 << 20;
 
-/// The connection pool for `options`, belonging to this process.
-pub(super) fn build(options: &ClientOptions) -> Result<reqwest::Client> {
+/// The connection pool for `options`, belonging to this process, with connections that `guard` lets pass only.
+pub(super) fn build(options: &ClientOptions, guard: Option<&Guard>) -> Result<reqwest::Client> {
     crate::fault::point("client::build");
     // Fails only if the process has chosen a provider already, which then is the one to use.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let built = with_trust(builder(options)?, &options.trust)?.build();
+    let built = with_trust(builder(options, guard)?, &options.trust)?.build();
     match (built, &options.trust) {
         // A system without any certificate authority: plain HTTP still works, TLS trusts nobody.
-        (Err(_), Trust::System) => builder(options)?.tls_certs_only([]).build().map_err(unusable),
+        (Err(_), Trust::System) => builder(options, guard)?.tls_certs_only([]).build().map_err(unusable),
         (built, _) => built.map_err(unusable),
     }
 }
 
-fn builder(options: &ClientOptions) -> Result<ClientBuilder> {
+fn builder(options: &ClientOptions, guard: Option<&Guard>) -> Result<ClientBuilder> {
+    let resolver = Resolver { names: options.resolver.clone(), guard: guard.cloned() };
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
         .tcp_nodelay(true)
         .pool_idle_timeout(IDLE_CONNECTION)
-        .dns_resolver(SystemResolver)
+        .dns_resolver(resolver)
         .http1_max_headers(options.limits.max_headers)
         .http2_initial_stream_window_size(HTTP2_WINDOW)
         .http2_initial_connection_window_size(HTTP2_WINDOW)
@@ -105,32 +101,4 @@ fn no_certificate(path: &Path, cause: reqwest::Error) -> Error {
 
 fn unusable(cause: reqwest::Error) -> Error {
     Error::invalid_request("these client options cannot be used together").with_source(cause.without_url())
-}
-
-/// The system's resolver, with errors that can be told from a refused connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SystemResolver;
-
-async fn resolve(name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
-    Ok(tokio::net::lookup_host((name, 0)).await.map_err(ResolveError)?.collect())
-}
-
-impl Resolve for SystemResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move { Ok(Box::new(resolve(name.as_str()).await?.into_iter()) as Addrs) })
-    }
-}
-
-impl Service<dns::Name> for SystemResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = ResolveError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ResolveError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: dns::Name) -> Self::Future {
-        Box::pin(async move { Ok(resolve(name.as_str()).await?.into_iter()) })
-    }
 }

@@ -5,6 +5,7 @@
 //! caller's buffer can be lent to the connection whole. With the connection in a task of its own, as a
 //! general client has it, a peer that stopped reading would keep the buffer long after the call.
 
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,10 +20,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use tower_service::Service;
 
 use super::body::RequestBody;
-use super::connect::SystemResolver;
+use super::guard::Guarded;
 use super::idle::IdleConnections;
 use super::options::ClientOptions;
 use super::progress::Progress;
+use super::resolve::Resolver;
 use super::socket::{Socket, Wire};
 use super::transport::TransportError;
 
@@ -32,7 +34,8 @@ const DEFAULT_BUFFER: usize = 400 << 10;
 /// Connections to any number of hosts, kept for the next request.
 #[derive(Debug)]
 pub(super) struct Direct {
-    connector: HttpConnector<SystemResolver>,
+    resolver: Resolver,
+    connector: HttpConnector<Resolver>,
     protocol: http1::Builder,
     connect_timeout: Option<Duration>,
     idle: Arc<IdleConnections>,
@@ -40,30 +43,38 @@ pub(super) struct Direct {
 
 impl Direct {
     pub(super) fn new(options: &ClientOptions) -> Self {
-        let mut connector = HttpConnector::new_with_resolver(SystemResolver);
-        connector.set_nodelay(true);
+        let resolver = Resolver { names: options.resolver.clone(), guard: None };
+        let connector = connector(&resolver);
         let mut protocol = http1::Builder::new();
         protocol.max_headers(options.limits.max_headers);
         protocol.max_header_size(options.limits.max_header_bytes);
         if options.limits.max_header_bytes > DEFAULT_BUFFER {
             protocol.max_buf_size(options.limits.max_header_bytes);
         }
-        Self { connector, protocol, connect_timeout: options.timeouts.connect, idle: Arc::default() }
+        Self {
+            resolver,
+            connector,
+            protocol,
+            connect_timeout: options.timeouts.connect,
+            idle: Arc::default(),
+        }
     }
 
-    /// Send `request` to `authority` (`host` or `host:port`), and wait for the head of the reply.
+    /// Send `request` to `authority` (`host` or `host:port`), and wait for the head of the reply. With a guard,
+    /// over a connection that it lets pass, be it a new one or one that waits for a request.
     pub(super) async fn send(
         &self,
         authority: &str,
+        guarded: Option<Guarded<'_>>,
         mut request: Request<RequestBody>,
         progress: &Arc<Progress>,
     ) -> Result<Response<ReplyBody>, TransportError> {
         loop {
-            let idle = self.idle.take(authority).await;
+            let idle = self.idle.take(authority, guarded).await;
             let is_fresh = idle.is_none();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => self.connect(authority).await?,
+                None => self.connect(authority, guarded).await?,
             };
             match connection.send(request, progress).await {
                 Ok(response) => {
@@ -86,9 +97,19 @@ impl Direct {
         self.idle.clear();
     }
 
-    async fn connect(&self, authority: &str) -> Result<Connection, TransportError> {
+    async fn connect(
+        &self,
+        authority: &str,
+        guarded: Option<Guarded<'_>>,
+    ) -> Result<Connection, TransportError> {
         let origin = format!("http://{authority}/").parse().map_err(TransportError::Url)?;
-        let connecting = self.connector.clone().call(origin);
+        let connecting = match guarded {
+            None => self.connector.clone().call(origin),
+            Some(Guarded { guard, .. }) => {
+                let guard = Some(guard.clone());
+                connector(&Resolver { guard, ..self.resolver.clone() }).call(origin)
+            }
+        };
         let connected = match self.connect_timeout {
             None => connecting.await,
             Some(patience) => tokio::time::timeout(patience, connecting)
@@ -96,11 +117,19 @@ impl Direct {
                 .map_err(|_| TransportError::ConnectTimeout)?,
         };
         let stream = connected.map_err(|cause| TransportError::Connect(cause.into()))?;
+        // Of a socket that is not connected any more, writing will tell.
+        let address = stream.inner().peer_addr().ok().map(|address| address.ip());
         let wire = Arc::default();
         let socket = Socket::new(stream, Arc::clone(&wire));
         let (sender, driver) = self.protocol.handshake(socket).await.map_err(TransportError::Http)?;
-        Ok(Connection { sender, driver: Some(Box::pin(driver)), wire, seen: 0 })
+        Ok(Connection { sender, driver: Some(Box::pin(driver)), address, wire, seen: 0 })
     }
+}
+
+fn connector(resolver: &Resolver) -> HttpConnector<Resolver> {
+    let mut connector = HttpConnector::new_with_resolver(resolver.clone());
+    connector.set_nodelay(true);
+    connector
 }
 
 /// A connection, and the half of it that has to be polled for anything to happen.
@@ -108,6 +137,8 @@ pub(super) struct Connection {
     sender: http1::SendRequest<RequestBody>,
     /// `None` once it has ended: dropped, it hands back a request that it never looked at.
     driver: Option<Pin<Box<http1::Connection<Socket, RequestBody>>>>,
+    /// Where it leads.
+    address: Option<IpAddr>,
     wire: Arc<Wire>,
     /// Of the bytes written, those that the clock of the call has been told of.
     seen: u64,
@@ -148,6 +179,11 @@ impl Connection {
     fn is_complete(&mut self, context: &mut Context<'_>) -> bool {
         self.poll_driver(context);
         self.driver.is_some() && self.sender.is_ready()
+    }
+
+    /// Whether the guard lets requests go where it leads.
+    pub(super) fn is_permitted(&self, guarded: Option<Guarded<'_>>) -> bool {
+        guarded.is_none_or(|guarded| self.address.is_some_and(|address| guarded.permits(address)))
     }
 
     /// Whether it waits for a request, and the peer has neither closed it nor sent what nobody asked for.

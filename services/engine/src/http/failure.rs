@@ -31,9 +31,11 @@ pub(super) fn classify(
     // The URL may hold secrets; ours is printed without them.
     let error = error.without_url();
     if let Some(own) = find_cause::<Error>(&error) {
+        let of_guard = *own.kind() == ErrorKind::AddressRefused;
+        let sent = if of_guard { Sent::No } else { progress.sent_so_far() };
         return Error::new(own.kind().clone(), own.to_string())
-            .with_phase(Phase::Send)
-            .with_sent(progress.sent_so_far());
+            .with_phase(own.phase().unwrap_or(Phase::Send))
+            .with_sent(sent);
     }
     if error.is_connect() {
         return classify_connect(error, timeouts);

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::connect::IDLE_CONNECTION;
 use super::direct::Connection;
+use super::guard::Guarded;
 
 /// Connections that wait for the next request, by authority, the most recently used last.
 #[derive(Default)]
@@ -27,10 +28,10 @@ struct Idle {
 }
 
 impl IdleConnections {
-    /// The connection used last that is still open.
-    pub(super) async fn take(&self, authority: &str) -> Option<Connection> {
+    /// The connection used last that is still open, of those that the guard lets pass.
+    pub(super) async fn take(&self, authority: &str, guarded: Option<Guarded<'_>>) -> Option<Connection> {
         loop {
-            let mut connection = self.pop(authority)?;
+            let mut connection = self.pop(authority, guarded)?;
             let is_quiet = std::future::poll_fn(|context| Poll::Ready(connection.is_quiet(context)));
             if is_quiet.await {
                 return Some(connection);
@@ -38,8 +39,12 @@ impl IdleConnections {
         }
     }
 
-    fn pop(&self, authority: &str) -> Option<Connection> {
-        let idle = self.state().by_authority.get_mut(authority)?.pop()?;
+    fn pop(&self, authority: &str, guarded: Option<Guarded<'_>>) -> Option<Connection> {
+        let mut state = self.state();
+        let waiting = state.by_authority.get_mut(authority)?;
+        let last = waiting.iter().rposition(|idle| idle.connection.is_permitted(guarded))?;
+        let idle = waiting.remove(last);
+        drop(state);
         (idle.since.elapsed() < IDLE_CONNECTION).then_some(idle.connection)
     }
 

@@ -1,10 +1,13 @@
 //! What a caller may set, with the values used when they do not.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mcpgateway_shm::Spool;
 
+use super::guard::Guard;
+use super::resolve::Resolve;
 use crate::error::{Error, Result};
 use crate::payload::TransferPolicy;
 
@@ -166,6 +169,11 @@ pub struct ClientOptions {
     pub trust_env: bool,
     /// Whether redirects are followed, at most twenty.
     pub follow_redirects: bool,
+    /// Which addresses requests may go to. Without one, any for a URL of the caller's; for one that came from
+    /// a peer, as in a redirect to another origin, those that the default guard lets pass.
+    pub guard: Option<Guard>,
+    /// Who looks up the addresses of hosts; the system if nobody is named.
+    pub resolver: Option<Arc<dyn Resolve>>,
     /// Codings to ask for and undo; none means that the body is asked for as it is.
     pub accept_encoding: Vec<Coding>,
     /// Where replies above its `map_above` go, ready to be shared with other processes.

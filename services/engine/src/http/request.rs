@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use reqwest::Url;
 
 use super::body::{self, BodySender, Parts};
+use super::guard::{GivenBy, Guard};
 use super::options::{Limits, Timeouts};
 use super::progress::Progress;
 use super::receive::Destination;
@@ -23,6 +24,8 @@ pub struct Request {
     pub(super) mutation: Mutation,
     pub(super) timeouts: Option<Timeouts>,
     pub(super) limits: Option<Limits>,
+    pub(super) guard: Option<Guard>,
+    pub(super) given_by: GivenBy,
     pub(super) destination: Destination,
     pub(super) progress: Arc<Progress>,
 }
@@ -102,6 +105,8 @@ impl Request {
             mutation: Mutation::Borrow,
             timeouts: None,
             limits: None,
+            guard: None,
+            given_by: GivenBy::Caller,
             destination: Destination::Memory,
             progress: Arc::default(),
         })
@@ -118,6 +123,8 @@ impl Request {
             mutation: self.mutation,
             timeouts: self.timeouts,
             limits: self.limits,
+            guard: self.guard.clone(),
+            given_by: self.given_by,
             destination: Destination::Memory,
             progress: Arc::default(),
         }
@@ -169,6 +176,30 @@ impl Request {
         self
     }
 
+    /// The same request with a guard of its own in place of the client's.
+    #[must_use]
+    pub fn guard(mut self, guard: Option<Guard>) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// The same request, whose URL a peer gave, in a card, a part or a link: guarded, if need be by the
+    /// default guard.
+    #[must_use]
+    pub fn from_peer(mut self) -> Self {
+        self.given_by = GivenBy::Peer;
+        self
+    }
+
+    /// As [`from_peer`](Self::from_peer), but for a URL of the same origin as `known`, which the caller gave.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`](crate::ErrorKind::InvalidRequest) when `known` is no absolute `http` or
+    /// `https` URL.
+    pub fn from_peer_at(self, known: &str) -> Result<Self> {
+        if is_vouched_for(&parse_url(known)?, &self.url) { Ok(self) } else { Ok(self.from_peer()) }
+    }
+
     /// The same request with another place for the reply's body.
     #[must_use]
     pub fn destination(mut self, destination: Destination) -> Self {
@@ -200,6 +231,16 @@ pub(super) fn redacted(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let query = if url.query().is_some() { "?…" } else { "" };
     format!("{}://{}{port}{}{query}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+}
+
+/// Whether who gave the URL `known` has vouched for `url` too: it has the same origin, or is the same host's
+/// by TLS, both at their usual ports.
+pub(super) fn is_vouched_for(known: &Url, url: &Url) -> bool {
+    let is_upgrade = || {
+        let is_usual = |url: &Url, scheme| url.scheme() == scheme && url.port().is_none();
+        known.host() == url.host() && is_usual(known, "http") && is_usual(url, "https")
+    };
+    known.origin() == url.origin() || is_upgrade()
 }
 
 fn parse_method(method: &str) -> Result<Method> {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -16,9 +16,12 @@ use url::Position;
 use super::body::RequestBody;
 use super::connect;
 use super::direct::{self, Direct};
+use super::guard::{Guard, Guarded, GuardedHost};
 use super::options::{ClientOptions, Http2};
 use super::progress::Progress;
-use crate::error::{Result, Source};
+use super::resolve::Resolver;
+use crate::error::{Error, Result, Source};
+use crate::runtime;
 
 /// The connections of one client in one process.
 #[derive(Debug)]
@@ -26,7 +29,12 @@ pub(super) struct Transport {
     /// `None` where every request takes a proxy or HTTP/2.
     direct: Option<Direct>,
     pooled: reqwest::Client,
+    /// A pool for each of the guards used last, so that no connection is used that its guard has not judged.
+    guarded: Mutex<Vec<(Guard, reqwest::Client)>>,
 }
+
+/// Guards that have a pool of their own at a time: a client rarely has more than two.
+const MOST_GUARDS: usize = 8;
 
 /// Which way a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +56,11 @@ pub(super) struct Outgoing {
 impl Transport {
     pub(super) fn new(options: &ClientOptions) -> Result<Self> {
         let is_direct = options.proxy.is_none() && !options.trust_env && options.http2 != Http2::Always;
-        Ok(Self { direct: is_direct.then(|| Direct::new(options)), pooled: connect::build(options)? })
+        Ok(Self {
+            direct: is_direct.then(|| Direct::new(options)),
+            pooled: connect::build(options, None)?,
+            guarded: Mutex::default(),
+        })
     }
 
     /// The way that a request to `url` goes.
@@ -56,23 +68,67 @@ impl Transport {
         if self.direct.is_some() && url.scheme() == "http" { Lane::Direct } else { Lane::Pooled }
     }
 
-    /// Send `outgoing` on `lane` and wait for the head of the reply.
+    /// Send `outgoing` on `lane`, to where `guard` lets it go, and wait for the head of the reply.
     pub(super) async fn send(
         &self,
         lane: Lane,
         outgoing: Outgoing,
+        guard: Option<&Guard>,
+        options: &ClientOptions,
         progress: &Arc<Progress>,
     ) -> Result<Response<ReplyBody>, TransportError> {
+        let url = guard.map(|_| outgoing.url.clone());
+        let guarded = guard.zip(url.as_ref()).and_then(|(guard, url)| Guarded::new(guard, url));
+        if let Some(guarded) = guarded {
+            guarded.check_host()?;
+        }
         if let (Some(direct), Lane::Direct) = (&self.direct, lane) {
             let authority = outgoing.url[Position::BeforeHost..Position::AfterPort].to_owned();
             let request = outgoing.into_http(&authority)?;
-            let response = direct.send(&authority, request, progress).await?;
+            let response = direct.send(&authority, guarded, request, progress).await?;
             return Ok(response.map(|body| ReplyBody::Direct(Box::new(body))));
         }
         // Let the I/O driver look first, so that no connection is used that its peer has closed by now.
         tokio::task::yield_now().await;
-        let response = self.pooled.execute(outgoing.into_reqwest()).await.map_err(TransportError::Reqwest)?;
+        let pool = match guarded {
+            None => self.pooled.clone(),
+            Some(guarded) => self.guarded_pool(guarded, options).await?,
+        };
+        let response = pool.execute(outgoing.into_reqwest()).await.map_err(TransportError::Reqwest)?;
         Ok(Response::from(response).map(ReplyBody::Pooled))
+    }
+
+    /// The pool for a guarded request to `url`.
+    async fn guarded_pool(
+        &self,
+        guarded: Guarded<'_>,
+        options: &ClientOptions,
+    ) -> Result<reqwest::Client, TransportError> {
+        if options.proxy.is_some() || options.trust_env {
+            check_all(guarded, options).await?;
+        }
+        if options.proxy.is_some() {
+            // All connections lead to the proxy, which the caller named.
+            return Ok(self.pooled.clone());
+        }
+        if let Some(pool) = self.known_pool(guarded.guard) {
+            return Ok(pool);
+        }
+        let (guard, options) = (guarded.guard.clone(), options.clone());
+        // Reading the system's certificates takes milliseconds.
+        let made = runtime::blocking(move || connect::build(&options, Some(&guard))).await??;
+        let mut pools = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.insert(0, (guarded.guard.clone(), made.clone()));
+        pools.truncate(MOST_GUARDS);
+        Ok(made)
+    }
+
+    /// The pool made for a guard like this one, which is now the one used last.
+    fn known_pool(&self, guard: &Guard) -> Option<reqwest::Client> {
+        let mut pools = self.guarded.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = pools.iter().position(|(other, _)| other.is_like(guard))?;
+        pools[..=place].rotate_right(1);
+        Some(pools[0].1.clone())
     }
 
     /// Close the direct connections that nobody uses; the others go within the idle time.
@@ -81,6 +137,14 @@ impl Transport {
             direct.close_idle();
         }
     }
+}
+
+/// Fail if any address of the host is refused: a proxy may choose any of them.
+async fn check_all(guarded: Guarded<'_>, options: &ClientOptions) -> Result<(), TransportError> {
+    let GuardedHost::Name(host) = guarded.host else { return Ok(()) };
+    let resolver = Resolver { names: options.resolver.clone(), guard: None };
+    let found = resolver.all(host).await.map_err(|cause| TransportError::Connect(cause.into()))?;
+    Ok(found.into_iter().try_for_each(|address| guarded.guard.check(host, address))?)
 }
 
 impl Outgoing {
@@ -153,6 +217,8 @@ impl Body for ReplyBody {
 pub(super) enum TransportError {
     /// No HTTP request can be made of the URL: it has a character that none can have, or is too long.
     Url(http::uri::InvalidUri),
+    /// It is one of ours already.
+    Own(Error),
     /// There is no connection within the connect timeout.
     ConnectTimeout,
     /// There is no connection.
@@ -168,7 +234,7 @@ impl TransportError {
     pub(super) fn is_connect(&self) -> bool {
         match self {
             Self::ConnectTimeout | Self::Connect(_) => true,
-            Self::Url(_) | Self::Http(_) => false,
+            Self::Url(_) | Self::Own(_) | Self::Http(_) => false,
             Self::Reqwest(error) => error.is_connect(),
         }
     }
@@ -177,7 +243,7 @@ impl TransportError {
     pub(super) fn is_connect_timeout(&self) -> bool {
         match self {
             Self::ConnectTimeout => true,
-            Self::Url(_) | Self::Connect(_) | Self::Http(_) => false,
+            Self::Url(_) | Self::Own(_) | Self::Connect(_) | Self::Http(_) => false,
             Self::Reqwest(error) => error.is_connect() && error.is_timeout(),
         }
     }
@@ -191,10 +257,17 @@ impl TransportError {
     }
 }
 
+impl From<Error> for TransportError {
+    fn from(error: Error) -> Self {
+        Self::Own(error)
+    }
+}
+
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(error) => error.fmt(f),
+            Self::Own(error) => error.fmt(f),
             Self::ConnectTimeout => f.write_str("no connection in time"),
             Self::Connect(error) => error.fmt(f),
             Self::Http(error) => error.fmt(f),
@@ -208,6 +281,7 @@ impl std::error::Error for TransportError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Url(_) | Self::ConnectTimeout => None,
+            Self::Own(error) => Some(error),
             Self::Connect(error) => Some(&**error),
             Self::Http(error) => Some(error),
             Self::Reqwest(error) => Some(error),
