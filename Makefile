@@ -65,6 +65,25 @@ $(addprefix $(INSTALLED)/,demo bench test): $(INSTALLED)/tools $(RUST_SOURCES) $
 .PHONY: no-module
 no-module:
 
+# Peers of the tests that pip cannot bring into .venv: the MCP SDK 1.x, which excludes 2.x, has an environment of its
+# own; nginx comes from the distribution, and the tests that need it are skipped where it cannot be installed.
+MCP1 := .venv-mcp1
+
+$(MCP1)/.installed: tests/support/mcp1.txt $(INSTALLED)/tools
+	test -x $(MCP1)/bin/python || $(PYTHON) -m venv $(MCP1)
+	$(MCP1)/bin/python -m pip install --quiet --requirement tests/support/mcp1.txt
+	@touch $@
+
+.PHONY: nginx
+nginx:
+	@command -v nginx /usr/sbin/nginx >/dev/null && exit 0; \
+	if ! command -v apt-get >/dev/null; then echo 'nginx was not found: install it, or its tests are skipped' >&2; exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo 'nginx was not found: apt install nginx-light, or its tests are skipped' >&2; exit 0; fi; \
+	echo 'nginx was not found: installing nginx-light, without starting it'; \
+	export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive; \
+	install() { apt-get install --yes --quiet --no-install-recommends nginx-light >/dev/null; }; \
+	install || { apt-get update --quiet >/dev/null && install; } || echo 'nginx could not be installed: its tests are skipped' >&2
+
 # ---- What a user looks at
 
 .PHONY: demo
@@ -106,12 +125,12 @@ test-rust: ## Only those in Rust; they need no Python
 	cargo test $(ARGS) 2>&1 | tee $(LOGS)/rust.log
 
 .PHONY: test-python
-test-python: $(INSTALLED)/test ## Only those in Python, such as ARGS="-k fork"
+test-python: $(INSTALLED)/test $(MCP1)/.installed nginx ## Only those in Python, such as ARGS="-k fork"
 	@mkdir -p $(LOGS)
 	$(BIN)/python -m pytest $(ARGS) 2>&1 | tee $(LOGS)/python.log
 
 .PHONY: soak
-soak: $(INSTALLED)/test ## The Python tests that are too long for every run
+soak: $(INSTALLED)/test $(MCP1)/.installed nginx ## The Python tests that are too long for every run
 	$(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)
 
 .PHONY: miri
@@ -139,6 +158,6 @@ format: $(INSTALLED)/test ## Bring the sources into form
 
 .PHONY: clean
 clean: ## Remove all that was built or installed here
-	rm -rf target $(VENV) dist python/mcpgateway_rust/_native.*.so
+	rm -rf target $(VENV) $(MCP1) dist python/mcpgateway_rust/_native.*.so
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find python tests benches examples -name __pycache__ -prune -exec rm -rf {} +

@@ -7,7 +7,10 @@ import pytest
 
 from mcpgateway_rust import AsyncClient, Client, Timeouts, exports_live
 from support.a2a_peer import A2APeer
+from support.mcp_peer import McpPeer, Served
 from support.native_server import NativeServer
+from support.nginx import Nginx
+from support.rest_peer import RestPeer
 from support.waiting import wait_until
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -34,6 +37,42 @@ def a2a() -> Iterator[A2APeer]:
     """Agents of the official A2A SDK, in their own process, for the whole session."""
     with A2APeer() as peer:
         yield peer
+
+
+@pytest.fixture(scope="session")
+def mcp_2() -> Iterator[McpPeer]:
+    """The official MCP server by SDK 2.x, which serves both generations, for the whole session."""
+    with McpPeer("2.x") as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def mcp_1() -> Iterator[McpPeer]:
+    """The official MCP server by SDK 1.x, for the whole session."""
+    with McpPeer("1.x") as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session", params=["2.x 2026-07-28", "2.x 2025-11-25", "1.x 2025-11-25"])
+def mcp(request: pytest.FixtureRequest) -> Served:
+    """Each official MCP server in each generation that it serves."""
+    sdk, protocol = request.param.split()
+    peer: McpPeer = request.getfixturevalue("mcp_2" if sdk == "2.x" else "mcp_1")
+    return Served(peer, protocol)
+
+
+@pytest.fixture(scope="session")
+def rest() -> Iterator[RestPeer]:
+    """A REST service made with FastAPI, for the whole session."""
+    with RestPeer() as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """nginx of the distribution, for the whole session."""
+    with Nginx(tmp_path_factory.mktemp("nginx")) as server:
+        yield server
 
 
 @pytest.fixture
