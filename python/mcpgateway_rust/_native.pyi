@@ -71,7 +71,27 @@ class TransferPolicy:
 
     def __new__(cls, *, copy_below: int = ..., map_above: int = ...) -> TransferPolicy: ...
     @staticmethod
-    def default() -> TransferPolicy: ...
+    def default() -> TransferPolicy:
+        """What is used where no policy is given.
+
+        Those of the file that the environment variable `MCPGATEWAY_RUST_TRANSFER_POLICY` names, which is read once
+        in the life of a process; else as `TransferPolicy()`.
+
+        Raises:
+            FileError, InvalidOption, Denied: The environment names a file, and that cannot be loaded.
+        """
+    @staticmethod
+    def load(path: str | PathLike[str]) -> TransferPolicy:
+        """The thresholds in a file, such as `mcpgateway-rust calibrate` writes.
+
+        Args:
+            path: A JSON file: an object with `copy_below` and `map_above`, in bytes, and whatever else there is.
+
+        Raises:
+            FileError: It cannot be read.
+            InvalidOption: It is damaged; the message says how.
+            Denied: It is no regular file.
+        """
     def decide(self, len: int, kind: str = "buffer") -> Transfer: ...  # noqa: A002 - as the native module names it
     @property
     def copy_below(self) -> int: ...

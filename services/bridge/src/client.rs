@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyString};
 use crate::awaitable::{Pending, awaitable};
 use crate::error::IntoPyResult;
 use crate::interpreter::guard;
-use crate::payload::PyTransferPolicy;
+use crate::payload::{PyTransferPolicy, default_policy};
 use crate::request::{RequestOptions, attribute, guard_from, headers_from, limits_from, timeouts_from};
 use crate::response::{PyResponse, PyStreamingResponse, Streamed};
 use crate::spool::PySpool;
@@ -42,7 +42,7 @@ impl NativeClient {
     #[pyo3(signature = (**options))]
     fn new(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         guard(py, || {
-            let options = client_options(options)?;
+            let options = client_options(py, options)?;
             // Reading the system's certificates takes milliseconds.
             py.detach(|| Client::new(options)).into_py_result(py).map(Self)
         })
@@ -167,8 +167,8 @@ impl PendingStream {
     }
 }
 
-fn client_options(given: Option<&Bound<'_, PyDict>>) -> PyResult<ClientOptions> {
-    let mut options = ClientOptions::default();
+fn client_options(py: Python<'_>, given: Option<&Bound<'_, PyDict>>) -> PyResult<ClientOptions> {
+    let mut options = ClientOptions { policy: default_policy(py)?, ..ClientOptions::default() };
     for (name, value) in given.into_iter().flatten() {
         if !value.is_none() {
             set_option(&mut options, name.cast::<PyString>()?.to_str()?, &value)?;

@@ -89,7 +89,7 @@ impl PyPayload {
     ) -> PyResult<Self> {
         guard(py, || {
             let mutation = parse_mutation(mutation)?;
-            let payload = PyBody::from_python(obj, &policy_or_default(policy))?.into_payload(py)?;
+            let payload = PyBody::from_python(obj, &policy_or_default(py, policy)?)?.into_payload(py)?;
             let copied = payload.decision().transfer == Transfer::Copy;
             if mutation == Mutation::Snapshot && !copied {
                 let why = "snapshot: copied when the payload was made";
@@ -168,7 +168,7 @@ impl PyPayload {
         policy: Option<&Bound<'_, PyTransferPolicy>>,
     ) -> PyResult<Self> {
         guard(py, || {
-            let policy = policy_or_default(policy);
+            let policy = policy_or_default(py, policy)?;
             let (mut payloads, mut stable) = (Vec::new(), true);
             for part in parts.try_iter()? {
                 let part = part?;
@@ -190,7 +190,7 @@ impl PyPayload {
         policy: Option<&Bound<'_, PyTransferPolicy>>,
     ) -> PyResult<Self> {
         guard(py, || {
-            let source = PyBody::from_python(obj, &policy_or_default(policy))?.into_payload(py)?;
+            let source = PyBody::from_python(obj, &policy_or_default(py, policy)?)?.into_payload(py)?;
             let stable = source.decision().transfer == Transfer::Copy || is_immutable(obj);
             let alphabet = if urlsafe { Alphabet::UrlSafe } else { Alphabet::Standard };
             let encoded = py.detach(|| Payload::base64(source, alphabet)).into_py_result(py)?;
@@ -307,8 +307,16 @@ pub(crate) fn parse_mutation(name: &str) -> PyResult<Mutation> {
     }
 }
 
-fn policy_or_default(policy: Option<&Bound<'_, PyTransferPolicy>>) -> TransferPolicy {
-    policy.map(|policy| policy.get().0).unwrap_or_default()
+fn policy_or_default(
+    py: Python<'_>,
+    policy: Option<&Bound<'_, PyTransferPolicy>>,
+) -> PyResult<TransferPolicy> {
+    policy.map_or_else(|| default_policy(py), |policy| Ok(policy.get().0))
+}
+
+/// The policy used where none is given.
+pub(crate) fn default_policy(py: Python<'_>) -> PyResult<TransferPolicy> {
+    TransferPolicy::from_environment().into_py_result(py)
 }
 
 /// What was decided for a payload, and why.
@@ -371,11 +379,18 @@ impl PyTransferPolicy {
         Self(TransferPolicy { copy_below, map_above })
     }
 
-    /// The policy used where none is given.
+    /// The policy used where none is given: of the file that the environment names, else the defaults.
     #[staticmethod]
     #[pyo3(name = "default")]
-    fn default_policy() -> Self {
-        Self(TransferPolicy::default())
+    fn default_policy(py: Python<'_>) -> PyResult<Self> {
+        guard(py, || default_policy(py).map(Self))
+    }
+
+    /// The thresholds in a file that `mcpgateway-rust calibrate` wrote.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "an argument from Python is ours")]
+    fn load(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        guard(py, || py.detach(|| TransferPolicy::load(&path)).into_py_result(py).map(Self))
     }
 
     /// What to do with `len` bytes from `kind`: `"buffer"`, `"file"`, `"reply"` or `"share"`.

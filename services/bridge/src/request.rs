@@ -16,7 +16,7 @@ use pyo3::types::{PyDict, PyMapping, PyString};
 use crate::awaitable::{Pending, awaitable};
 use crate::buffer::{PyBody, writable};
 use crate::error::IntoPyResult;
-use crate::payload::{PyPayload, parse_mutation};
+use crate::payload::{PyPayload, default_policy, parse_mutation};
 
 /// The keyword arguments of a call: `headers`, `body`, `timeouts`, `limits`, `mutation`, `into`,
 /// `to_file`, `progress`, `guard` and `from_peer`.
@@ -312,13 +312,13 @@ async fn send_part(
 impl BodyWriter {
     /// Send the next part; waits while the socket is slower.
     fn send<'py>(&self, py: Python<'py>, part: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let part = PyBody::from_python(part, &TransferPolicy::default())?.into_payload(py)?;
+        let part = PyBody::from_python(part, &default_policy(py)?)?.into_payload(py)?;
         awaitable(py, send_part(self.sender(py)?, part), |py, ()| Ok(py.None()))
     }
 
     /// As `send`, for threads that may block.
     fn send_blocking(&self, py: Python<'_>, part: &Bound<'_, PyAny>) -> PyResult<()> {
-        let part = PyBody::from_python(part, &TransferPolicy::default())?.into_payload(py)?;
+        let part = PyBody::from_python(part, &default_policy(py)?)?.into_payload(py)?;
         Pending::start(py, send_part(self.sender(py)?, part))?.wait(py)
     }
 

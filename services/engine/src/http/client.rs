@@ -104,13 +104,16 @@ impl Client {
         Ok(Self { shared: Arc::new(Shared { options, headers, transport, closed: AtomicBool::new(false) }) })
     }
 
-    /// The client of this process with all options at their defaults.
+    /// The client of this process with all options at their defaults, and the policy of the environment.
     ///
     /// # Errors
-    /// As for [`new`](Self::new).
+    /// As for [`new`](Self::new) and [`TransferPolicy::from_environment`](crate::TransferPolicy::from_environment).
     pub fn shared() -> Result<&'static Self> {
         static SHARED: PerProcess<Client> = PerProcess::new();
-        SHARED.get_or_try_init(|| Self::new(ClientOptions::default()))
+        SHARED.get_or_try_init(|| {
+            let policy = crate::TransferPolicy::from_environment()?;
+            Self::new(ClientOptions { policy, ..ClientOptions::default() })
+        })
     }
 
     /// The options it was made with.

@@ -3,6 +3,7 @@
 mod base64;
 mod budget;
 mod policy;
+mod policy_file;
 mod sharing;
 
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ pub use base64::Alphabet;
 pub(crate) use budget::{AdmittedRegion, overflow_spool};
 pub use budget::{MemoryUse, ProcessLimits, limit_process, memory_use};
 pub use policy::{COPY_BELOW, Decision, MAP_ABOVE, Origin, Reason, Transfer, TransferPolicy};
+pub use policy_file::POLICY_VARIABLE;
 
 use crate::error::{Error, ErrorKind, Result};
 
