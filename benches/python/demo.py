@@ -21,9 +21,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from first_light import named, number
-from harness import Bodies, Cell, Sample, machine, measure, server
-from peers import MIB, PEERS
+from first_light import BOTH_WAYS, number
+from mcpgateway_rust.sweep.backends import BACKENDS as CLIENTS
+from mcpgateway_rust.sweep.bodies import Bodies
+from mcpgateway_rust.sweep.cells import Cell, Sample
+from mcpgateway_rust.sweep.machine import machine
+from mcpgateway_rust.sweep.processes import measure, server
+from mcpgateway_rust.sweep.sizes import MIB, named
 
 SIZES = (1024, 64 << 10, MIB, 16 * MIB, 256 * MIB)
 BACKENDS = {"ours-a2a": "ours", "httpx": "httpx"}
@@ -44,11 +48,11 @@ def cells(backends: Sequence[str]) -> list[Cell]:
     """Each size up and down, the backends side by side."""
     return [
         Cell(
-            f"{named(size)}/{direction}", "transfers", backend, size,
-            direction=direction, seconds=0.3, least=1, gap_transfers=1,
+            f"{named(size)}/{direction}", "exchanges", backend, size,
+            direction=direction, seconds=0.3, least=1, gap_seconds=0.05,
         )
         for size in SIZES
-        for direction in ("up", "down")
+        for direction in BOTH_WAYS
         for backend in backends
     ]  # fmt: skip
 
@@ -124,7 +128,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="machine facts and samples as JSON on stdout")
     parser.add_argument("--url", help="measure against this running server instead of starting one")
     options = parser.parse_args()
-    missing = [PEERS[name].package for name in BACKENDS if PEERS[name].version() is None]
+    missing = [CLIENTS[name].package for name in BACKENDS if CLIENTS[name].version() is None]
     if missing:
         sys.exit(f"not installed: {', '.join(map(str, missing))}")
     samples = list(measure_all(cells(list(BACKENDS)), options.url))

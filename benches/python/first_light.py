@@ -21,13 +21,24 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from harness import Bodies, Cell, Sample, machine, measure, server
-from peers import BODY_KINDS, MIB, PEERS
+from mcpgateway_rust.sweep.backends import BACKENDS
+from mcpgateway_rust.sweep.bodies import Bodies
+from mcpgateway_rust.sweep.cells import Cell, Direction, Sample
+from mcpgateway_rust.sweep.machine import machine
+from mcpgateway_rust.sweep.processes import measure, server
+from mcpgateway_rust.sweep.sizes import MIB, named
 
 RESULTS = Path(__file__).parent.parent / "results"
+PROCEDURES = (str(Path(__file__).with_name("first_light_procedures.py")),)
+EXPORTERS = ("bytes", "ndarray", "memoryview", "mmap")
 LIBRARIES = ("httpx", "httpx2", "aiohttp", "pyreqwest", "wreq", "obstore")
 BY_HAND = ("aiohttp-slices", "httpx-slices")
 """The same libraries when the caller cuts an upload into views, as no manual tells them to."""
+LOADS: tuple[tuple[int, int, Direction], ...] = (
+    (1024, 64, "up"), (1024, 64, "down"), (1024, 1, "up"), (1024, 1, "down"), (256 << 10, 1, "up"), (MIB, 1, "up"),
+)  # fmt: skip
+"""Bytes, calls at a time, direction."""
+BOTH_WAYS: tuple[Direction, ...] = ("up", "down")
 UNITS = {
     "gb_per_s": "GB/s",
     "cpu_s_per_gb": "CPU s/GB",
@@ -113,53 +124,44 @@ Collected = dict[tuple[str, str, str], list[float]]
 """(cell, backend, figure) to its samples."""
 
 
-def named(size: int) -> str:
-    """1024 as 1KiB."""
-    for unit, factor in (("GiB", 1 << 30), ("MiB", MIB)):
-        if size >= factor:
-            return f"{size // factor}{unit}"
-    return f"{size >> 10}KiB"
-
-
 def all_cells(backends: Sequence[str], seconds: float) -> list[Cell]:
     """The issue's table: each cell once for each backend it makes sense for."""
     whole = [name for name in backends if name not in BY_HAND]
-    asynchronous = [name for name in whole if not PEERS[name].blocking]
+    asynchronous = [name for name in whole if not BACKENDS[name].blocking]
     alone = [name for name in backends if name == "ours"]
     cells = [
-        Cell(f"upload/{named(size)}/{kind}", "transfers", backend, size, kind, seconds=seconds)
+        Cell(f"upload/{named(size)}/{kind}", "exchanges", backend, size, exporter=kind, seconds=seconds)
         for size in (64 * MIB, 256 * MIB)
-        for kind in BODY_KINDS
+        for kind in EXPORTERS
         for backend in backends
     ]
     cells += [
-        Cell(f"download/{named(size)}", "transfers", backend, size, direction="down", seconds=seconds)
+        Cell(f"download/{named(size)}", "exchanges", backend, size, direction="down", seconds=seconds)
         for size in (64 * MIB, 256 * MIB)
         for backend in whole
     ]
     cells += [
         Cell(
-            f"gap/{named(size)}/{direction}", "transfers", backend, size,
-            direction=direction, seconds=seconds, least=1, gap_transfers=512 * MIB // size or 1,
+            f"gap/{named(size)}/{direction}", "exchanges", backend, size,
+            direction=direction, seconds=seconds, least=1, gap_seconds=seconds,
         )
         for size in (256 * MIB, 1024 * MIB)
-        for direction in ("up", "down")
+        for direction in BOTH_WAYS
         for backend in asynchronous
     ]  # fmt: skip
     cells += [
         Cell(
-            f"requests/{named(size)}/{workers}/{direction}", "requests", backend, size,
-            direction=direction, workers=workers, seconds=seconds,
+            f"requests/{named(size)}/{workers}/{direction}", "exchanges", backend, size,
+            direction=direction, concurrency=workers, seconds=seconds,
         )
-        for size, workers, direction in (
-            (1024, 64, "up"), (1024, 64, "down"), (1024, 1, "up"), (1024, 1, "down"),
-            (256 << 10, 1, "up"), (MIB, 1, "up"),
-        )
+        for size, workers, direction in LOADS
         for backend in (asynchronous if workers > 1 else backends if size > 1024 else whole)
     ]  # fmt: skip
-    cells += [Cell("invoke_many/1KiB", "invoke_many", backend, 1024, workers=64) for backend in alone]
+    cells += [Cell("invoke_many/1KiB", "invoke_many", backend, 1024, concurrency=64) for backend in alone]
     cells += [
-        Cell(f"construct/{kind}", "construct", backend, 64 * MIB, kind) for kind in BODY_KINDS for backend in alone
+        Cell(f"construct/{kind}", "construct", backend, 64 * MIB, exporter=kind)
+        for kind in EXPORTERS
+        for backend in alone
     ]
     cells += [Cell("cancel", "cancel", backend, 64 * MIB) for backend in asynchronous]
     cells += [Cell("interrupt", "interrupt", backend, 64 * MIB) for backend in alone]
@@ -178,7 +180,7 @@ def in_turn(cells: Sequence[Cell], repeat: int) -> Iterable[Cell]:
 
 def expected_seconds(cell: Cell) -> float:
     """A rough guess, for the time left: process start, the timed part, and transfers at half a GB/s around it."""
-    return 0.5 + cell.seconds + (3 + cell.gap_transfers) * cell.size / 0.5e9
+    return 0.5 + cell.seconds + (5 if cell.gap_seconds else 3) * cell.size / 0.5e9
 
 
 def measure_all(cells: Sequence[Cell], repeats: int, url: str | None, json_lines: bool) -> list[Sample]:
@@ -195,7 +197,7 @@ def measure_all(cells: Sequence[Cell], repeats: int, url: str | None, json_lines
         for repeat in range(repeats):
             for cell in in_turn(cells, repeat):
                 progress.update(task, description=f"{repeat + 1}/{repeats} {cell.name} {cell.backend}")
-                sample = measure(cell, address, bodies)
+                sample = measure(cell, address, bodies, program=PROCEDURES)
                 samples.append(sample)
                 progress.advance(task, expected_seconds(cell))
                 if sample.error:
@@ -305,7 +307,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--repeats", type=int, metavar="N", help="client processes for each cell (default 5)")
     parser.add_argument("--only", metavar="PATTERN", help="cells whose name matches, with * as in a shell")
-    parser.add_argument("--peers", metavar="A,B", help=f"backends beside ours: {', '.join(PEERS)}")
+    parser.add_argument("--peers", metavar="A,B", help=f"backends beside ours: {', '.join(BACKENDS)}")
     parser.add_argument("--quick", action="store_true", help="2 repeats of 0.3 s, nothing of 1 GiB")
     parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio", help="the clients' event loop")
     parser.add_argument("--url", help="measure against this running server instead of starting one")
@@ -313,12 +315,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write the results")
     options = parser.parse_args()
     asked = options.peers.split(",") if options.peers else [*LIBRARIES, *BY_HAND, "raw"]
-    unknown = [name for name in asked if name not in PEERS]
+    unknown = [name for name in asked if name not in BACKENDS]
     if unknown:
-        parser.error(f"no backend named {', '.join(unknown)}: there are {', '.join(PEERS)}")
+        parser.error(f"no backend named {', '.join(unknown)}: there are {', '.join(BACKENDS)}")
     options.backends = ["ours", *(name for name in asked if name != "ours")]
     partial = any((options.only, options.peers, options.quick, options.url, options.loop == "uvloop"))
-    if not partial and PEERS["ours"].version():
+    if not partial and BACKENDS["ours"].version():
         options.output = options.output or RESULTS
     options.repeats = options.repeats or (2 if options.quick else 5)
     return options
@@ -327,7 +329,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure, report, write."""
     options = arguments()
-    for name in [name for name in options.backends if PEERS[name].version() is None]:
+    for name in [name for name in options.backends if BACKENDS[name].version() is None]:
         print(f"{name}: not installed, skipped", file=sys.stderr)
         options.backends.remove(name)
     cells = [

@@ -42,8 +42,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 import json_inputs
 from first_light import RESULTS, Collected, collected, in_turn, markdown, number, spread
-from harness import TICK, Cell, Figures, Sample, cpu_seconds, in_a_process, machine, memory_baseline, resident_kib
 from json_peers import CONTENDERS, PACKAGES, WITHOUT_COLLECTOR, Call, check, library, version
+from mcpgateway_rust.sweep.cells import Cell, Figures, Sample
+from mcpgateway_rust.sweep.instruments import TICK, cpu_seconds, memory_baseline, resident_kib
+from mcpgateway_rust.sweep.machine import machine
+from mcpgateway_rust.sweep.processes import in_a_process
 
 UNITS = {
     "cpu_ms": "CPU ms",
@@ -275,15 +278,15 @@ class Subject:
 
 def run(cell: Cell) -> Figures:
     """All figures of one cell."""
-    text = json_inputs.path(cell.kind).read_bytes()
+    text = json_inputs.path(cell.shape).read_bytes()
     backend = cell.backend.removesuffix(WITHOUT_COLLECTOR)
     call = CONTENDERS[cell.procedure][backend](text)
     subject = Subject(call, len(text), collects=backend == cell.backend)
     figures = subject.first(cell, text)
     figures |= subject.timed()
-    if cell.procedure == "open" and cell.kind in LARGE:
+    if cell.procedure == "open" and cell.shape in LARGE:
         figures |= subject.kept()
-    if cell.kind not in SMALL:
+    if cell.shape not in SMALL:
         # What holds the GIL does so each time; what else makes a thread late does not.
         figures |= subject.watched(3 if subject.took < 0.5 or cell.procedure.endswith("_async") else 1)
     return figures
@@ -301,7 +304,7 @@ def all_cells(libraries: Sequence[str]) -> list[Cell]:
             if operation in COLLECTOR_MATTERS and "orjson" in backends:
                 backends.insert(backends.index("orjson") + 1, f"orjson{WITHOUT_COLLECTOR}")
             size = json_inputs.path(name).stat().st_size
-            cells += [Cell(f"{operation}/{name}", operation, backend, size, name) for backend in backends]
+            cells += [Cell(f"{operation}/{name}", operation, backend, size, shape=name) for backend in backends]
     return cells
 
 
@@ -319,7 +322,7 @@ def measure_all(cells: Sequence[Cell], repeats: int, lines: TextIO | None) -> li
         for repeat in range(repeats):
             for cell in in_turn(cells, repeat):
                 progress.update(task, description=f"{repeat + 1}/{repeats} {cell.name} {cell.backend}")
-                sample = in_a_process(__file__, [asdict(cell)], cell)
+                sample = in_a_process([__file__], [asdict(cell)], cell)
                 samples.append(sample)
                 progress.advance(task, expected_seconds(cell))
                 if sample.error:
@@ -368,7 +371,7 @@ def backend_rows(figures: Collected, samples: Sequence[Sample], operation: str) 
 def earlier(path: Path) -> list[Sample]:
     """The samples in a file; none if it is not there."""
     rows = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
-    return [Sample(**{**row, "cell": Cell(**row["cell"])}) for row in rows]
+    return [Sample.from_json(row) for row in rows]
 
 
 def report(samples: Sequence[Sample], facts: dict[str, Any]) -> str:

@@ -43,9 +43,12 @@ from typing import Any
 
 import numpy as np
 
-from first_light import RESULTS, markdown, named, spread
-from harness import LoopWatch, machine, server
+from first_light import RESULTS, markdown, spread
 from mcpgateway_rust import Client, Payload, shm
+from mcpgateway_rust.sweep.instruments import LoopWatch
+from mcpgateway_rust.sweep.machine import machine
+from mcpgateway_rust.sweep.processes import server
+from mcpgateway_rust.sweep.sizes import named
 
 MIB = 1 << 20
 GIB = 1 << 30

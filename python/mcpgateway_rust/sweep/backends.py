@@ -1,4 +1,4 @@
-"""The HTTP clients under measurement, each behind the same five verbs.
+"""The HTTP clients under measurement, each behind the same verbs.
 
 Every adapter has the settings a careful user of that library would choose for large bodies on a trusted server:
 connections kept alive, no limit on their number, no time-outs, no decompression, no proxies. An adapter converts a
@@ -7,39 +7,25 @@ body only where its library refuses the type as it is handed over, and that conv
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import importlib.metadata
 import importlib.util
 import io
 import json
-import mmap
 import socket
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-MIB = 1 << 20
-BODY_KINDS = ("bytes", "ndarray", "memoryview", "mmap")
-
-
-def body_for(kind: str, path: str) -> Buffer:
-    """The content of the file at `path` as an object of `kind` (one of `BODY_KINDS`), all its pages resident."""
-    if kind == "bytes":
-        return Path(path).read_bytes()
-    if kind == "memoryview":
-        return memoryview(Path(path).read_bytes())
-    if kind == "ndarray":
-        import numpy
-
-        return cast("Buffer", numpy.fromfile(path, dtype=numpy.uint8))
-    if kind == "mmap":
-        with Path(path).open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=mmap.PROT_READ)
-    raise ValueError(f"unknown kind of body {kind!r}: one of {', '.join(BODY_KINDS)}")
+from mcpgateway_rust._types import Buffer
+from mcpgateway_rust.sweep.bodies import pattern
+from mcpgateway_rust.sweep.cells import DIRECTIONS
+from mcpgateway_rust.sweep.sizes import MIB
 
 
 def flat(body: Buffer) -> memoryview:
@@ -47,7 +33,16 @@ def flat(body: Buffer) -> memoryview:
     return memoryview(body).cast("B")
 
 
-class Peer(ABC):
+@cache
+def json_loads() -> Callable[[Buffer], Any]:
+    """What the users of the other clients open JSON with: orjson where it is installed."""
+    if importlib.util.find_spec("orjson") is not None:
+        loads: Callable[[Buffer], Any] = importlib.import_module("orjson").loads
+        return loads
+    return lambda text: json.loads(bytes(text))
+
+
+class Backend(ABC):
     """One HTTP client. Paths begin with a slash and belong to the server given to `setup`."""
 
     name: ClassVar[str]
@@ -55,6 +50,14 @@ class Peer(ABC):
     """What is imported; None for the standard library alone."""
     blocking: ClassVar[bool] = False
     """True if a call holds the event loop from its beginning to its end."""
+    directions: ClassVar[tuple[str, ...]] = DIRECTIONS
+    """Those that its replies allow."""
+    noting: bool = False
+    """Whether `notes` are taken."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, str] = {}
+        """What the client says of its last call, such as how the body travelled (`decision`)."""
 
     @classmethod
     def version(cls) -> str | None:
@@ -66,57 +69,121 @@ class Peer(ABC):
         return importlib.metadata.version(cls.package)
 
     @abstractmethod
-    async def setup(self, url: str) -> None:
-        """Make the client for the server at `url` (scheme, host and port)."""
+    async def setup(self, url: str, concurrency: int = 1) -> None:
+        """Make the client for the server at `url` (scheme, host and port) and so many calls at a time."""
 
     @abstractmethod
     async def upload(self, path: str, body: Buffer) -> Buffer:
-        """Send `body` and return the server's JSON reply, unparsed."""
+        """Send `body` and return the server's reply, unparsed."""
 
     @abstractmethod
     async def download(self, path: str) -> Buffer:
         """Receive the whole body at `path` in memory, in the type the library gives."""
 
+    async def download_json(self, path: str) -> Buffer:
+        """Receive the JSON at `path` and open it as a user of the library would, on the event loop."""
+        reply = await self.download(path)
+        json_loads()(memoryview(reply))
+        return reply
+
     @abstractmethod
     async def close(self) -> None:
         """Close the client and its connections."""
 
-    async def decision(self, path: str, body: Buffer | None = None) -> str:  # noqa: ARG002 - for those that can tell
-        """Make one more call and say how its body travelled, or the reply's if `body` is None; "" if unknown."""
-        return ""
 
-
-class Ours(Peer):
-    """`mcpgateway_rust.AsyncClient`."""
+class Ours(Backend):
+    """`mcpgateway_rust.AsyncClient`, which decides itself what is copied, borrowed or mapped."""
 
     name = "ours"
     package = "mcpgateway_rust"
 
-    async def setup(self, url: str) -> None:
+    async def setup(self, url: str, concurrency: int = 1) -> None:  # noqa: ARG002 - it has no limit
+        self.url = url
+        self.client = self.make_client()
+
+    def make_client(self) -> Any:
+        """The client, with the transfers that it is to make."""
         import mcpgateway_rust
 
-        self.url = url
-        self.client: Any = mcpgateway_rust.AsyncClient()
+        return mcpgateway_rust.AsyncClient()
 
     async def upload(self, path: str, body: Buffer) -> Buffer:
-        reply: Buffer = (await self.client.post(self.url + path, body)).body
-        return reply
+        reply = await self.client.post(self.url + path, body)
+        if self.noting:
+            self.notes["decision"] = reply.transfer.kind
+        received: Buffer = reply.body
+        return received
 
     async def download(self, path: str) -> Buffer:
-        reply: Buffer = (await self.client.get(self.url + path)).body
-        return reply
+        reply = await self.client.get(self.url + path)
+        if self.noting:
+            self.notes["decision"] = reply.body.transfer.kind
+        received: Buffer = reply.body
+        return received
+
+    async def download_json(self, path: str) -> Buffer:
+        reply = await self.client.get(self.url + path)
+        await reply.document()
+        received: Buffer = reply.body
+        return received
 
     async def close(self) -> None:
         await self.client.aclose()
 
 
-class OursA2A(Peer):
+class OursCopy(Ours):
+    """The same, when every body that is sent is copied first."""
+
+    name = "ours-copy"
+
+    def make_client(self) -> Any:
+        from mcpgateway_rust import AsyncClient, TransferPolicy
+
+        return AsyncClient(policy=TransferPolicy(copy_below=1 << 62, map_above=1 << 62))
+
+
+class OursBorrow(Ours):
+    """The same, when every body that is sent is borrowed."""
+
+    name = "ours-borrow"
+
+    def make_client(self) -> Any:
+        from mcpgateway_rust import AsyncClient, TransferPolicy
+
+        return AsyncClient(policy=TransferPolicy(copy_below=0, map_above=1 << 62))
+
+
+class OursMap(Ours):
+    """The same, when every body is put, or received, into memory that other processes can map."""
+
+    name = "ours-map"
+
+    def make_client(self) -> Any:
+        from mcpgateway_rust import AsyncClient, TransferPolicy, shm
+
+        self.directory = tempfile.TemporaryDirectory(prefix="mcpgateway-sweep-")
+        self.spool = shm.Spool(directory=self.directory.name, map_above=0)
+        return AsyncClient(policy=TransferPolicy(copy_below=0, map_above=0), spool=self.spool)
+
+    async def upload(self, path: str, body: Buffer) -> Buffer:
+        shared = await self.spool.put_async(body)
+        received = await super().upload(path, shared)
+        if self.noting:
+            self.notes["decision"] = shared.transfer.kind
+        return received
+
+    async def close(self) -> None:
+        await super().close()
+        self.directory.cleanup()
+
+
+class OursA2A(Backend):
     """`AsyncA2AClient`, which is bound to one URL: a client for each path."""
 
     name = "ours-a2a"
     package = "mcpgateway_rust"
 
-    async def setup(self, url: str) -> None:
+    async def setup(self, url: str, concurrency: int = 1) -> None:  # noqa: ARG002 - it has no limit
         self.url = url
         self.clients: dict[str, Any] = {}
 
@@ -128,30 +195,67 @@ class OursA2A(Peer):
         return self.clients[path]
 
     async def upload(self, path: str, body: Buffer) -> Buffer:
-        reply: Buffer = (await self.client(path).invoke(body)).body
-        return reply
+        reply = await self.client(path).invoke(body)
+        if self.noting:
+            self.notes["decision"] = reply.transfer.kind
+        received: Buffer = reply.body
+        return received
 
     async def download(self, path: str) -> Buffer:
-        reply: Buffer = (await self.client(path).invoke(method="GET")).body
-        return reply
+        reply = await self.client(path).invoke(method="GET")
+        if self.noting:
+            self.notes["decision"] = reply.body.transfer.kind
+        received: Buffer = reply.body
+        return received
+
+    async def download_json(self, path: str) -> Buffer:
+        reply = await self.client(path).invoke(method="GET")
+        await reply.document()
+        received: Buffer = reply.body
+        return received
 
     async def close(self) -> None:
         for client in self.clients.values():
             await client.aclose()
 
-    async def decision(self, path: str, body: Buffer | None = None) -> str:
-        if body is None:
-            return str((await self.client(path).invoke(method="GET")).body.transfer.kind)
-        return str((await self.client(path).invoke(body)).transfer.kind)
+
+class Empty(Backend):
+    """No client at all: replies that are there already. What it costs is what measuring costs."""
+
+    name = "empty"
+    package = None
+
+    async def setup(self, url: str, concurrency: int = 1) -> None:  # noqa: ARG002 - there is nobody to talk to
+        self.asked: tuple[str, int] = ("", 0)
+        self.reply: Buffer = b""
+
+    async def upload(self, path: str, body: Buffer) -> Buffer:
+        if (path, len(body)) != self.asked:
+            self.asked, digest = (path, len(body)), hashlib.sha256(body).hexdigest()
+            answer = json.dumps({"bytes": len(body), "sha256": digest}).encode()
+            self.reply = body if path == "/echo" else answer
+        return self.reply
+
+    async def download(self, path: str) -> Buffer:
+        if path != self.asked[0]:
+            size, piece = int(path.rpartition("/")[2]), pattern()
+            self.asked, self.reply = (path, size), (piece * (size // len(piece) + 1))[:size]
+        return self.reply
+
+    async def download_json(self, path: str) -> Buffer:
+        raise NotImplementedError(f"nobody has {path}")
+
+    async def close(self) -> None:
+        self.reply = b""
 
 
-class Httpx(Peer):
+class Httpx(Backend):
     """httpx as its manual shows it: `content=` takes `bytes` and nothing else that is a buffer."""
 
     name = "httpx"
     package = "httpx"
 
-    async def setup(self, url: str) -> None:
+    async def setup(self, url: str, concurrency: int = 1) -> None:  # noqa: ARG002 - it has no limit
         module: Any = importlib.import_module(self.package)
         self.client = module.AsyncClient(
             base_url=url,
@@ -181,13 +285,50 @@ class Httpx2(Httpx):
     package = "httpx2"
 
 
-class Aiohttp(Peer):
+class Requests(Backend):
+    """requests, on threads: one session with a connection for each call at a time, as a gateway would use it."""
+
+    name = "requests"
+    package = "requests"
+
+    async def setup(self, url: str, concurrency: int = 1) -> None:
+        import requests
+        from requests.adapters import HTTPAdapter
+
+        self.url = url
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.headers["accept-encoding"] = "identity"
+        self.session.mount("http://", HTTPAdapter(pool_maxsize=concurrency))
+        self.threads = ThreadPoolExecutor(concurrency)
+
+    async def upload(self, path: str, body: Buffer) -> Buffer:
+        return await self._run("POST", path, body if isinstance(body, bytes) else flat(body))
+
+    async def download(self, path: str) -> Buffer:
+        return await self._run("GET", path)
+
+    async def _run(self, method: str, path: str, body: Buffer = None) -> bytes:
+        return await asyncio.get_running_loop().run_in_executor(self.threads, self._call, method, path, body)
+
+    def _call(self, method: str, path: str, body: Buffer) -> bytes:
+        reply = self.session.request(method, self.url + path, data=body)
+        reply.raise_for_status()
+        content: bytes = reply.content
+        return content
+
+    async def close(self) -> None:
+        self.threads.shutdown()
+        self.session.close()
+
+
+class Aiohttp(Backend):
     """aiohttp, with the `io.BytesIO` its own warning asks for above 1 MiB (twice as fast as bytes there)."""
 
     name = "aiohttp"
     package = "aiohttp"
 
-    async def setup(self, url: str) -> None:
+    async def setup(self, url: str, concurrency: int = 1) -> None:  # noqa: ARG002 - it has no limit
         import aiohttp
 
         self.session: Any = aiohttp.ClientSession(
@@ -245,13 +386,13 @@ class HttpxSlices(Httpx):
         return content
 
 
-class Pyreqwest(Peer):
+class Pyreqwest(Backend):
     """pyreqwest on its default single-threaded runtime; it borrows any contiguous buffer."""
 
     name = "pyreqwest"
     package = "pyreqwest"
 
-    async def setup(self, url: str) -> None:
+    async def setup(self, url: str, concurrency: int = 1) -> None:  # noqa: ARG002 - it has no limit
         from pyreqwest.client import ClientBuilder
 
         builder: Any = ClientBuilder().no_proxy().error_for_status()
@@ -272,13 +413,13 @@ class Pyreqwest(Peer):
         await self.client.close()
 
 
-class Wreq(Peer):
+class Wreq(Backend):
     """wreq; it borrows `bytes` only, and would send any other buffer but a bytearray as something else."""
 
     name = "wreq"
     package = "wreq"
 
-    async def setup(self, url: str) -> None:
+    async def setup(self, url: str, concurrency: int = 1) -> None:  # noqa: ARG002 - it has no limit
         import wreq
 
         self.url = url
@@ -301,7 +442,7 @@ class Wreq(Peer):
         self.client.close()
 
 
-class Obstore(Peer):
+class Obstore(Backend):
     """obstore's HTTP store: it uploads by PUT and shows nothing of the reply but the ETag.
 
     The server's ETag is `"BYTES"` or `"BYTES-SHA256"`. A store keeps the query of its URL: one store for each query.
@@ -309,8 +450,9 @@ class Obstore(Peer):
 
     name = "obstore"
     package = "obstore"
+    directions = ("up", "down")
 
-    async def setup(self, url: str) -> None:
+    async def setup(self, url: str, concurrency: int = 1) -> None:  # noqa: ARG002 - it has no limit
         import obstore
 
         self.url = url
@@ -346,7 +488,7 @@ class Obstore(Peer):
         self.stores.clear()
 
 
-class Raw(Peer):
+class Raw(Backend):
     """The floor: one blocking socket, `sendmsg` of the caller's memory, `recv_into` a buffer used again and again.
 
     The view that `download` returns is overwritten by the next one.
@@ -356,7 +498,7 @@ class Raw(Peer):
     package = None
     blocking = True
 
-    async def setup(self, url: str) -> None:
+    async def setup(self, url: str, concurrency: int = 1) -> None:  # noqa: ARG002 - it has no limit
         parts = urlsplit(url)
         self.host = parts.netloc
         self.socket = socket.create_connection((parts.hostname, parts.port))
@@ -404,9 +546,14 @@ class Raw(Peer):
         return count
 
 
-PEERS: dict[str, type[Peer]] = {
-    peer.name: peer
-    for peer in (
-        Ours, OursA2A, Httpx, Httpx2, Aiohttp, Pyreqwest, Wreq, Obstore, AiohttpSlices, HttpxSlices, Raw,
+BACKENDS: dict[str, type[Backend]] = {
+    backend.name: backend
+    for backend in (
+        Ours, OursCopy, OursBorrow, OursMap, OursA2A, Httpx, Httpx2, Aiohttp, Requests, Pyreqwest, Wreq, Obstore,
+        AiohttpSlices, HttpxSlices, Raw, Empty,
     )
 }  # fmt: skip
+PEERS = ("httpx", "httpx2", "aiohttp", "requests", "pyreqwest", "wreq", "obstore")
+"""The libraries of others, as their manuals show them."""
+OURS = ("ours", "ours-copy", "ours-borrow", "ours-map")
+"""This package: as it decides by itself, and with each transfer forced."""
