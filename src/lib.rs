@@ -16,7 +16,7 @@ mod _native {
     #[pymodule_export]
     use mcpgateway_bridge::{
         PyPayloadRef, PySpool, PySpoolWriter, limit_process, list_spool, open_payload, open_payload_async,
-        sweep_spool,
+        set_fail_point, sweep_spool,
     };
 
     use super::{Bound, PyModule, PyModuleMethods, PyResult};

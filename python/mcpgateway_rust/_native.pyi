@@ -46,6 +46,7 @@ __all__ = [
     "open_payload_async",
     "pool_stats",
     "serve",
+    "set_fail_point",
     "sweep_spool",
 ]
 
@@ -684,6 +685,7 @@ def loads(buffer: Buffer) -> Any:
 
 def loads_async(buffer: Buffer) -> NativeFuture[Any]: ...
 def fail_points() -> list[str]: ...
+def set_fail_point(name: str, action: str) -> None: ...
 def limit_process(
     *,
     memory_budget: int | None = None,

@@ -18,7 +18,7 @@ PROGRAM_SECONDS = 60.0
 
 EVERYTHING = """
     import asyncio, json, os, sys
-    from mcpgateway_rust import AsyncClient, Client, Document, Payload, Timeouts, exports_live, loads, loads_async
+    from mcpgateway_rust import AsyncClient, Client, Document, Payload, Timeouts, exports_live, loads, loads_async, shm
     from mcpgateway_rust.services.a2a_service import invoke_agent, invoke_agent_async, invoke_many
     from support.source import source_array, source_bytes
     from support.waiting import wait_until
@@ -31,6 +31,7 @@ EVERYTHING = """
         file.write(source_bytes(large))
     data = bytearray(source_bytes(large))
     text = b'{"a": 1}'
+    spool = shm.Spool(directory=os.path.join(os.path.dirname(path), "spool"))
 
     def post(body, **options):
         with Client(timeouts=patient) as client:
@@ -88,6 +89,7 @@ EVERYTHING = """
         "file": (lambda: post(Payload.open(path)), bytes(data)),
         "mapped file": (lambda: post(Payload.open(path, trusted=True)), bytes(data)),
         "iterator": (lambda: post(iter([b"one", b"two"])), b"onetwo"),
+        "spooled": (lambda: bytes(spool.put(data)), bytes(data)),
         "views": (lambda: bytes(memoryview(Payload.join([Payload(data), b"z"]))[-2:]), bytes(data[-1:]) + b"z"),
         "into": (into, source_bytes(large)),
         "to_file": (to_file, source_bytes(large)),

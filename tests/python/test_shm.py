@@ -741,35 +741,44 @@ def test_a_client_without_a_spool_uses_the_disk_beyond_its_budget(agent: NativeS
     ]
 
 
-def test_the_event_loop_ticks_while_a_gigabyte_is_spooled(tmp_path: Path) -> None:
-    """Relative to a control in the same process: a loop that has nothing to do beside a busy thread."""
+@pytest.mark.parametrize("way", ["put_async", "share_async", "write_async"])
+def test_the_event_loop_goes_on_while_a_payload_is_spooled(tmp_path: Path, way: str) -> None:
+    """The spooling is held at a point of it; were that on the loop, or with the GIL, nobody could let it go on."""
     program = """
-        import asyncio, json, sys, time
-        from mcpgateway_rust import shm
-
-        async def longest_gap(work):
-            longest, last, done = 0.0, time.perf_counter(), asyncio.ensure_future(work)
-            while not done.done():
-                await asyncio.sleep(0.001)
-                now = time.perf_counter()
-                longest, last = max(longest, now - last), now
-            return longest, await done
+        import asyncio, json, sys
+        from mcpgateway_rust import Payload, shm
+        from mcpgateway_rust._native import set_fail_point
 
         async def main():
-            spool = shm.Spool(directory=sys.argv[1], memory_budget=2 << 30, disk_budget=2 << 30)
-            body = bytes(1 << 30)
-            control, _ = await longest_gap(asyncio.to_thread(time.sleep, 0.5))
-            gap, payload = await longest_gap(spool.put_async(body))
-            started = time.perf_counter()
-            copied = bytearray(body)
-            blocked = time.perf_counter() - started
-            reference = await payload.share_async(ttl=60)
-            opened = await shm.open_async(reference, directory=sys.argv[1])
-            print(json.dumps([len(opened), gap < max(blocked / 4, 10 * control)]))
+            spool = shm.Spool(directory=sys.argv[1], map_above=0)
+            body = bytes(range(256)) * 20_000
+            writer = spool.writer(len(body))
+            set_fail_point("spool::frame", "pause")
+            begun = spool.stats()["used"]["memory"]
+            spooling = {
+                "put_async": lambda: spool.put_async(body),
+                "share_async": lambda: Payload(body).share_async(ttl=60, spool=spool),
+                "write_async": lambda: writer.write_async(body),
+            }[sys.argv[2]]()
+            ticks = 0
+            # The writer's room is in the budget already; that of others is once they have begun.
+            while ticks < 1000 or (sys.argv[2] != "write_async" and spool.stats()["used"]["memory"] == begun):
+                ticks += 1
+                await asyncio.sleep(0)
+            beside = await asyncio.to_thread(bytes, spool.put(b""))
+            seen = [spooling.done(), ticks >= 1000, beside == b""]
+            set_fail_point("spool::frame", "off")
+            done = await spooling
+            payload = {
+                "put_async": lambda: done,
+                "share_async": lambda: spool.open(done),
+                "write_async": lambda: writer.finish(),
+            }[sys.argv[2]]()
+            print(json.dumps([*seen, bytes(payload) == body]))
 
         asyncio.run(main())
     """
-    assert elsewhere(program, tmp_path / "spool", timeout=90) == [1 << 30, True]
+    assert elsewhere(program, tmp_path / "spool", way) == [False, True, True, True]
 
 
 # ---- the command line

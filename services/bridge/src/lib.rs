@@ -25,7 +25,7 @@ pub use client::{NativeClient, PendingResponse, PendingStream, shared_client};
 pub use document::{PyDocument, PyNode, insert_from, loads, loads_async};
 pub use error::{IntoPyResult, to_py_err};
 pub use interpreter::{guard, prepare_interpreter};
-pub use memory::{exports_live, fail_points, pool_stats};
+pub use memory::{exports_live, fail_points, pool_stats, set_fail_point};
 pub use payload::{PyPayload, PyTransfer, PyTransferPolicy};
 pub use reference::PyPayloadRef;
 pub use request::{BodyStream, BodyWriter, PyProgress, RequestOptions, body_stream};

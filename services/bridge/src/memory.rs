@@ -3,6 +3,7 @@
 use mcpgateway_engine::fault;
 use mcpgateway_engine::payload::memory_use;
 use mcpgateway_shm::Pool;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -36,9 +37,18 @@ pub fn pool_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(answer)
 }
 
-/// The points at which a build with feature `failpoints` can be made to panic; else none.
+/// The points at which a build with feature `failpoints` can be made to panic or wait; else none.
 #[pyfunction]
 #[must_use]
 pub fn fail_points() -> Vec<&'static str> {
     if fault::ARMABLE { fault::POINTS.to_vec() } else { Vec::new() }
+}
+
+/// Set such a point to an action of the `fail` crate, such as `pause` or `off`.
+///
+/// # Errors
+/// `ValueError` for a point or an action that there is not, or a build without them.
+#[pyfunction]
+pub fn set_fail_point(name: &str, action: &str) -> PyResult<()> {
+    fault::set(name, action).map_err(PyValueError::new_err)
 }

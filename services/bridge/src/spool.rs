@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mcpgateway_engine::payload::ProcessLimits;
-use mcpgateway_engine::{Error, ErrorKind, Payload, Result, TransferPolicy, runtime};
+use mcpgateway_engine::{Error, ErrorKind, Payload, Result, TransferPolicy, fault, runtime};
 use mcpgateway_shm::{Listing, PayloadRef, Spool, SpoolOptions, SpoolStats, SpoolWriter, SweepReport, Usage};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -239,7 +239,10 @@ fn over() -> Error {
 fn write_into(writer: &SharedWriter, source: Payload) -> Result<()> {
     let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
     let writer = writer.as_mut().ok_or_else(over)?;
-    source.into_frames().try_for_each(|frame| writer.write(&frame)).map_err(Error::from)
+    source.into_frames().try_for_each(|frame| {
+        fault::point("spool::frame");
+        writer.write(&frame).map_err(Error::from)
+    })
 }
 
 fn finish(writer: &SharedWriter, spool: &Spool) -> Result<Payload> {

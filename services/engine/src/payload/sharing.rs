@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use mcpgateway_shm::{FileRules, PayloadRef, Region, ShareOptions, Spool, Tier};
 
 use super::budget::shared_spool;
@@ -15,7 +16,7 @@ impl Payload {
     /// [`BudgetExceeded`](crate::ErrorKind::BudgetExceeded) when neither memory nor disk have room in their
     /// budgets, [`File`](crate::ErrorKind::File) when the system has none.
     pub fn spool(source: Self, spool: &Spool) -> Result<Self> {
-        let region = spool.put_frames(Some(source.len()), source.into_frames())?;
+        let region = spool.put_frames(Some(source.len()), frames(source))?;
         Ok(Self::spooled(region, spool))
     }
 
@@ -79,7 +80,7 @@ impl Payload {
         };
         let region = match &self.region {
             Some(region) => region.clone(),
-            None => spool.put_frames(Some(self.len), self.clone().into_frames())?,
+            None => spool.put_frames(Some(self.len), frames(self.clone()))?,
         };
         Ok(spool.share(&region, options)?)
     }
@@ -93,6 +94,10 @@ impl Payload {
     pub(super) fn in_region(region: Region, decision: Decision) -> Self {
         Self { region: Some(region.clone()), ..Self::new(region.into(), decision) }
     }
+}
+
+fn frames(source: Payload) -> impl Iterator<Item = Bytes> {
+    source.into_frames().inspect(|_| crate::fault::point("spool::frame"))
 }
 
 #[cfg(test)]
