@@ -91,10 +91,11 @@ def sweep(directory: FilePath | None = None) -> SweepReport:
 def limit_process(
     *, memory_budget: int | None = None, disk_budget: int | None = None, directory: FilePath | None = None
 ) -> None:
-    """Set what the replies of this process may use together, where their client has no spool.
+    """Set what this process may use for replies whose client has no spool, and for the copies it makes.
 
-    A reply that the memory budget has no room for goes into a private file without a name; one that the disk
-    budget has no room for either raises `QuotaExceeded`. What is received already is not touched.
+    Copies are those of views that are not contiguous, of ropes in one piece, of snapshots and of files. What the
+    memory budget has no room for goes into a private file without a name; what the disk budget has no room for
+    either raises `QuotaExceeded`. What is there already is not touched.
 
     Args:
         memory_budget: Bytes. By default a quarter of what the container or the machine has, or half of what is
@@ -111,7 +112,7 @@ def stats() -> dict[str, int]:
     Returns:
         `live_bytes` and `regions_live` (in use by replies), `idle_bytes` and `regions_idle` (waiting to be
         used again), `hits` and `misses` (allocations that could recycle or had to map fresh memory),
-        `cap_bytes`, the most that is kept idle; `budget_bytes` and `budget_used_bytes`, what replies may use of
-        it and do (see `limit_process`).
+        `cap_bytes`, the most that is kept idle; `budget_bytes` and `budget_used_bytes`, what replies and copies
+        may use of it and do (see `limit_process`).
     """
     return _native.pool_stats()

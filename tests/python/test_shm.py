@@ -741,6 +741,56 @@ def test_a_client_without_a_spool_uses_the_disk_beyond_its_budget(agent: NativeS
     ]
 
 
+def test_copies_are_within_the_budget_of_the_process_then_on_disk_then_refused(tmp_path: Path) -> None:
+    program = """
+        import gc, json, sys
+        import numpy as np
+        from mcpgateway_rust import Payload, TransferPolicy, shm
+        from mcpgateway_rust.exceptions import QuotaExceeded
+
+        shm.limit_process(memory_budget=4 << 20, disk_budget=8 << 20, directory=sys.argv[1] + "/spool")
+        array = np.arange(6 << 20, dtype="u1")
+        table = array.reshape(3, -1)
+        body = array[:3 << 20].tobytes()
+        path = sys.argv[1] + "/file"
+        open(path, "wb").write(body)
+
+        def used():
+            return shm.stats()["budget_used_bytes"]
+
+        ways = {
+            "strided": lambda: (Payload(array[::-2]), array[::-2].tobytes()),
+            "rows": lambda: (Payload(table[:, : 1 << 20]), table[:, : 1 << 20].tobytes()),
+            "rope": lambda: (Payload.join([body[:5], body[5:]]), body),
+            "snapshot": lambda: (Payload(bytearray(body), mutation="snapshot"), body),
+            "file": lambda: (Payload.open(path), body),
+            "copy": lambda: (Payload(body, policy=TransferPolicy(copy_below=1 << 30)), body),
+        }
+        seen = {}
+        for name, make in ways.items():
+            first, expected = make()
+            right = memoryview(first) == expected
+            within = used()
+            second, _ = make()
+            right &= memoryview(second) == expected
+            kept = used()
+            third, _ = make()
+            right &= memoryview(third) == expected
+            try:
+                memoryview(make()[0])
+                refused = None
+            except QuotaExceeded as error:
+                refused = [error.limit, error.value]
+            del first, second, third
+            gc.collect()
+            seen[name] = [bool(right), within, kept, refused, used()]
+        print(json.dumps(seen))
+    """
+    expected = [True, 3 * MIB, 3 * MIB, ["disk_budget", 8 * MIB], 0]
+    ways = ["strided", "rows", "rope", "snapshot", "file", "copy"]
+    assert elsewhere(program, tmp_path) == dict.fromkeys(ways, expected)
+
+
 @pytest.mark.parametrize("way", ["put_async", "share_async", "write_async"])
 def test_the_event_loop_goes_on_while_a_payload_is_spooled(tmp_path: Path, way: str) -> None:
     """The spooling is held at a point of it; were that on the loop, or with the GIL, nobody could let it go on."""

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mcpgateway_engine::http::{Body, WritableMemory};
-use mcpgateway_engine::payload::{Decision, Transfer, allocate};
+use mcpgateway_engine::payload::{AdmittedRegion, Decision, Transfer, filled};
 use mcpgateway_engine::{Origin, Payload, Result, TransferPolicy};
 use mcpgateway_shm::PerProcess;
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
@@ -25,6 +25,9 @@ use crate::payload::PyPayload;
 /// What an object without a buffer is answered with.
 const PASS_INSTEAD: &str =
     "pass bytes, bytearray, memoryview, a numpy array, an mmap or anything else with the buffer protocol";
+
+/// Copies below this size are made on the heap; from there on in the warm pool, within the memory budget.
+const COPIED_TO_THE_HEAP: usize = 256 << 10;
 
 /// Exports held now, over all kinds.
 static EXPORTS_LIVE: AtomicUsize = AtomicUsize::new(0);
@@ -200,7 +203,8 @@ impl PyBody {
     /// The body that `object` stands for: copied or borrowed as `policy` has it.
     ///
     /// # Errors
-    /// `UnsupportedBuffer` when it has no buffer, or one of objects rather than of data.
+    /// `UnsupportedBuffer` when it has no buffer, or one of objects rather than of data; `QuotaExceeded` when it
+    /// has to be copied, and there is no room for that.
     pub fn from_python(object: &Bound<'_, PyAny>, policy: &TransferPolicy) -> PyResult<Self> {
         if let Ok(payload) = object.cast::<PyPayload>() {
             return Ok(Self::Ready(payload.get().payload().clone()));
@@ -224,7 +228,7 @@ impl PyBody {
             ));
         }
         if is_contiguous(view) {
-            return Ok(Self::Ready(by_policy(py, held, policy)));
+            return by_policy(py, held, policy).map(Self::Ready);
         }
         if view.suboffsets.is_null() {
             return Ok(Self::Strided(Strided::new(held)));
@@ -235,7 +239,7 @@ impl PyBody {
     /// The payload itself, gathered now if need be, without the GIL.
     ///
     /// # Errors
-    /// `QuotaExceeded` when there is no memory to gather it.
+    /// `QuotaExceeded` when there is no room to gather it.
     pub fn into_payload(self, py: Python<'_>) -> PyResult<Payload> {
         match self {
             Self::Ready(payload) => Ok(payload),
@@ -333,14 +337,29 @@ fn array_as_bytes<'py>(object: &Bound<'py, PyAny>) -> Option<PyResult<Bound<'py,
     Some(contiguous.and_then(|array| array.call_method1("view", ("u1",))))
 }
 
-fn by_policy(py: Python<'_>, mut held: Held, policy: &TransferPolicy) -> Payload {
+fn by_policy(py: Python<'_>, mut held: Held, policy: &TransferPolicy) -> PyResult<Payload> {
     let decision = policy.decide(held.len, Origin::Buffer);
-    if decision.transfer == Transfer::Copy {
-        let copied = Bytes::copy_from_slice(held.as_slice());
-        held.release(py);
-        return Payload::new(copied, decision);
+    if decision.transfer != Transfer::Copy {
+        return Ok(Payload::new(Bytes::from_owner(held), decision));
     }
-    Payload::new(Bytes::from_owner(held), decision)
+    let copied = if held.len < COPIED_TO_THE_HEAP {
+        Ok(Payload::new(Bytes::copy_from_slice(held.as_slice()), decision))
+    } else {
+        let mut rest = held.as_slice();
+        py.detach(|| {
+            filled(
+                rest.len(),
+                |_| decision,
+                |room| {
+                    let (now, later) = rest.split_at(room.len());
+                    room.copy_from_slice(now);
+                    rest = later;
+                },
+            )
+        })
+    };
+    held.release(py);
+    copied.into_py_result(py)
 }
 
 fn is_contiguous(view: &ffi::Py_buffer) -> bool {
@@ -364,7 +383,7 @@ fn has_objects(view: &ffi::Py_buffer) -> bool {
 
 /// Gather a view with pointers to pointers (PEP 3118 suboffsets), as Python itself does it.
 fn gather_indirect(py: Python<'_>, mut held: Held) -> PyResult<PyBody> {
-    let mut region = allocate(held.len).into_py_result(py)?;
+    let mut region = AdmittedRegion::require(held.len).into_py_result(py)?;
     let room = region.spare_mut().as_mut_ptr().cast();
     let view = held.view.as_deref_mut().expect("made from a view");
     let len = view.len;
@@ -376,7 +395,7 @@ fn gather_indirect(py: Python<'_>, mut held: Held) -> PyResult<PyBody> {
         return Err(PyErr::fetch(py));
     }
     region.advance(gathered);
-    Ok(PyBody::Ready(Payload::from_region(region, was_gathered)))
+    Ok(PyBody::Ready(region.freeze(was_gathered)))
 }
 
 fn was_gathered(len: u64) -> Decision {
@@ -396,41 +415,10 @@ impl Strided {
         Self { held, shape, strides, item }
     }
 
-    /// The bytes in the order of the view, in a warm region.
+    /// The bytes in the order of the view, in a warm region, or beyond the memory budget on disk.
     fn gather(self) -> Result<Payload> {
-        let mut region = allocate(self.held.len)?;
-        let len = self.held.len;
-        self.copy_in_order(&mut region.spare_mut()[..len]);
-        region.advance(len);
-        Ok(Payload::from_region(region, was_gathered))
-    }
-
-    /// Copy run by run: a run is what lies together, at least one item.
-    fn copy_in_order(&self, room: &mut [u8]) {
-        let (outer, run) = self.split_runs();
-        if run == 0 || room.is_empty() {
-            return;
-        }
-        let mut index = vec![0_usize; outer];
-        let mut offset = 0_isize;
-        for target in room.chunks_exact_mut(run) {
-            // SAFETY: `offset` is that of an element of the view, and `run` bytes from there belong to
-            // it: the exporter vouches for shape and strides. `buf` points to the first element, so
-            // negative strides stay inside as well.
-            let start = unsafe { self.held.start.offset(offset) };
-            // SAFETY: as above.
-            let source = unsafe { std::slice::from_raw_parts(start, run) };
-            target.copy_from_slice(source);
-            for dimension in (0..outer).rev() {
-                index[dimension] += 1;
-                offset += self.strides[dimension];
-                if index[dimension] < self.shape[dimension] {
-                    break;
-                }
-                offset -= self.strides[dimension] * self.shape[dimension].cast_signed();
-                index[dimension] = 0;
-            }
-        }
+        let mut walk = Walk::new(&self);
+        filled(self.held.len, was_gathered, |room| walk.copy_into(room))
     }
 
     /// How many dimensions have to be walked, and how many bytes lie together below them.
@@ -443,5 +431,79 @@ impl Strided {
             run *= self.shape[dimension];
         }
         (0, run)
+    }
+}
+
+/// On its way through a view, run by run: a run is what lies together, at least one item.
+struct Walk<'a> {
+    view: &'a Strided,
+    /// Dimensions that have to be walked, and the index in each.
+    index: Vec<usize>,
+    /// Where the current run begins.
+    offset: isize,
+    run: usize,
+    /// Bytes of the current run that are taken already.
+    taken: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(view: &'a Strided) -> Self {
+        let (outer, run) = view.split_runs();
+        Self { view, index: vec![0; outer], offset: 0, run, taken: 0 }
+    }
+
+    /// The next bytes in the order of the view, as many as there is room for; no more than there are.
+    fn copy_into(&mut self, mut room: &mut [u8]) {
+        if self.taken > 0 {
+            let rest = self.current();
+            let (first, others) = room.split_at_mut(rest.len().min(room.len()));
+            first.copy_from_slice(&rest[..first.len()]);
+            self.take(first.len());
+            room = others;
+        }
+        if self.run == 0 || room.is_empty() {
+            return;
+        }
+        let mut targets = room.chunks_exact_mut(self.run);
+        for target in targets.by_ref() {
+            target.copy_from_slice(self.current());
+            self.step();
+        }
+        let last = targets.into_remainder();
+        last.copy_from_slice(&self.current()[..last.len()]);
+        self.take(last.len());
+    }
+
+    fn take(&mut self, len: usize) {
+        self.taken += len;
+        if self.taken == self.run {
+            self.taken = 0;
+            self.step();
+        }
+    }
+
+    /// What is left of the current run.
+    fn current(&self) -> &'a [u8] {
+        // SAFETY: `offset` is that of an element of the view, and `run` bytes from there belong to it: the
+        // exporter vouches for shape and strides. `buf` points to the first element, so negative strides stay
+        // inside as well.
+        let start = unsafe { self.view.held.start.offset(self.offset) };
+        // SAFETY: as above.
+        let run = unsafe { std::slice::from_raw_parts(start, self.run) };
+        &run[self.taken..]
+    }
+
+    /// Go to the next run; after the last one, to the first again.
+    fn step(&mut self) {
+        let Strided { shape, strides, .. } = self.view;
+        for dimension in (0..self.index.len()).rev() {
+            self.index[dimension] += 1;
+            self.offset += strides[dimension];
+            if self.index[dimension] < shape[dimension] {
+                return;
+            }
+            self.offset -= strides[dimension] * shape[dimension].cast_signed();
+            self.index[dimension] = 0;
+        }
     }
 }

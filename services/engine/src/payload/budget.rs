@@ -1,36 +1,38 @@
-//! The memory budget of this process for replies that no spool was given for, and where they go beyond it.
+//! The memory budget of this process for replies and copies that no spool was given for, and where they go
+//! beyond it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use mcpgateway_shm::{PerProcess, Region, RegionMut, Spool, SpoolOptions, default_memory_budget};
 
+use super::purse::{Purse, Reservation};
 use super::{Decision, Payload, allocate, no_memory};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
-/// No limit was set: the default is found out with the first use.
-const UNSET: u64 = u64::MAX;
+/// Bytes that are gathered at a time where they go to disk.
+const BLOCK: usize = 1 << 20;
 
-static LIMIT: AtomicU64 = AtomicU64::new(UNSET);
-static USED: AtomicU64 = AtomicU64::new(0);
+/// Of all replies and copies of this process.
+static PURSE: Purse = Purse::new();
 static LIMITS: Mutex<ProcessLimits> =
     Mutex::new(ProcessLimits { memory_budget: None, disk_budget: None, directory: None });
 
-/// What all replies of this process may use together, where no spool was given for them.
+/// What all replies of this process may use together, and the copies it makes of buffers and files, where no
+/// spool was given for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessLimits {
     /// Bytes of the warm pool in use. By default a quarter of what the container or the machine has, or
     /// half of what is free, whichever is less.
     pub memory_budget: Option<u64>,
-    /// Bytes of the files that take the replies beyond that. By default half of what is free.
+    /// Bytes of the files that take what is beyond that. By default half of what is free.
     pub disk_budget: Option<u64>,
     /// The spool directory of these files, and of payloads that are shared without a spool of their own.
     pub directory: Option<PathBuf>,
 }
 
-/// What the replies of this process use of their memory budget, in bytes.
+/// What the replies and copies of this process use of their memory budget, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryUse {
     /// The budget.
@@ -39,87 +41,112 @@ pub struct MemoryUse {
     pub used: u64,
 }
 
-/// Set the limits of this process, for replies from now on.
+/// Set the limits of this process, for what comes from now on.
 pub fn limit_process(limits: ProcessLimits) {
-    LIMIT.store(limits.memory_budget.map_or(UNSET, |bytes| bytes.min(UNSET - 1)), Relaxed);
+    PURSE.set_limit(limits.memory_budget);
     *limits_now() = limits;
     *spools() = Spools::default();
 }
 
-/// What the replies of this process use of their memory budget.
+/// What the replies and copies of this process use of their memory budget.
 #[must_use]
 pub fn memory_use() -> MemoryUse {
-    MemoryUse { limit: limit(), used: USED.load(Relaxed) }
-}
-
-fn limit() -> u64 {
-    let set = LIMIT.load(Relaxed);
-    if set != UNSET {
-        return set;
-    }
-    let default = default_memory_budget().min(UNSET - 1);
-    // Another thread may have found it out, or somebody set it: that one counts.
-    LIMIT.compare_exchange(UNSET, default, Relaxed, Relaxed).map_or_else(|set| set, |_| default)
+    MemoryUse { limit: PURSE.limit(default_memory_budget), used: PURSE.used() }
 }
 
 fn limits_now() -> MutexGuard<'static, ProcessLimits> {
     LIMITS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Bytes that the budget has granted; given back when this is dropped.
-#[derive(Debug, Default)]
-struct Reservation {
-    bytes: u64,
+fn reserve(reservation: &mut Reservation<'_>, bytes: usize) -> bool {
+    reservation.grow_to(bytes as u64, default_memory_budget)
 }
 
-impl Reservation {
-    /// Whether the budget has room for `bytes` in all.
-    fn grow_to(&mut self, bytes: u64) -> bool {
-        let (limit, more) = (limit(), bytes.saturating_sub(self.bytes));
-        let granted = USED.fetch_update(Relaxed, Relaxed, |used| {
-            used.checked_add(more).filter(|asked| more == 0 || *asked <= limit)
-        });
-        if granted.is_ok() {
-            self.bytes += more;
-        }
-        granted.is_ok()
+/// A payload of `len` bytes that `fill` writes, some at a time and in order: in the warm pool as far as the
+/// memory budget has room, and beyond it in a private file.
+///
+/// # Errors
+/// [`ErrorKind::BudgetExceeded`] when neither memory nor disk have room in their budgets,
+/// [`ErrorKind::QuotaExceeded`] when there is no memory, [`ErrorKind::File`] when the file cannot be written.
+pub fn filled(
+    len: usize,
+    decide: impl FnOnce(u64) -> Decision,
+    mut fill: impl FnMut(&mut [u8]),
+) -> Result<Payload> {
+    if let Some(mut region) = AdmittedRegion::allocate(len)? {
+        fill(&mut region.spare_mut()[..len]);
+        region.advance(len);
+        return Ok(region.freeze(decide));
     }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        USED.fetch_sub(self.bytes, Relaxed);
+    let spool = overflow_spool()?;
+    let mut writer = spool.writer(Some(len as u64))?;
+    let mut block = vec![0; BLOCK.min(len)];
+    for start in (0..len).step_by(BLOCK) {
+        let piece = &mut block[..BLOCK.min(len - start)];
+        fill(piece);
+        writer.write(piece)?;
     }
+    Ok(Payload::spooled(writer.finish()?, &spool))
 }
 
-/// A region of the warm pool that is being filled, and its part of the budget.
-pub(crate) struct AdmittedRegion {
+/// A region of the warm pool that is being filled, and its part of the memory budget of this process.
+pub struct AdmittedRegion {
     region: RegionMut,
-    reservation: Reservation,
+    reservation: Reservation<'static>,
 }
 
 impl AdmittedRegion {
     /// Room for `len` bytes; `None` where the budget has none.
-    pub(crate) fn allocate(len: usize) -> Result<Option<Self>> {
-        let mut reservation = Reservation::default();
-        if !reservation.grow_to(len as u64) {
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] when there is no memory.
+    pub fn allocate(len: usize) -> Result<Option<Self>> {
+        let mut reservation = PURSE.reservation();
+        if !reserve(&mut reservation, len) {
             return Ok(None);
         }
         Ok(Some(Self { region: allocate(len)?, reservation }))
     }
 
-    pub(crate) fn filled(&self) -> &[u8] {
+    /// Room for `len` bytes that cannot go anywhere else.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BudgetExceeded`] when the budget has none, [`ErrorKind::QuotaExceeded`] when there is no
+    /// memory.
+    pub fn require(len: usize) -> Result<Self> {
+        Self::allocate(len)?.ok_or_else(|| beyond_budget(len))
+    }
+
+    /// The bytes written so far.
+    #[must_use]
+    pub fn filled(&self) -> &[u8] {
         self.region.filled()
     }
 
+    /// The room after the bytes written so far; holds whatever an earlier body left there.
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        self.region.spare_mut()
+    }
+
+    /// Count the first `len` bytes of [`spare_mut`](Self::spare_mut) as written.
+    ///
+    /// # Panics
+    /// If `len` is more than the spare room.
+    pub fn advance(&mut self, len: usize) {
+        self.region.advance(len);
+    }
+
     /// Append `bytes`, and say whether the budget had room for them.
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<bool> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] when there is no memory.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<bool> {
         let filled = self.region.filled().len();
         let end = filled.saturating_add(bytes.len());
-        if end as u64 > self.reservation.bytes {
+        if end as u64 > self.reservation.bytes() {
             // Grows by half, as the region does, where the budget allows.
             let generous = end.max(filled.saturating_add(filled / 2));
-            if !self.reservation.grow_to(generous as u64) && !self.reservation.grow_to(end as u64) {
+            if !reserve(&mut self.reservation, generous) && !reserve(&mut self.reservation, end) {
                 return Ok(false);
             }
         }
@@ -128,7 +155,8 @@ impl AdmittedRegion {
     }
 
     /// Finish as a payload that holds its part of the budget as long as somebody looks at its bytes.
-    pub(crate) fn freeze(self, decide: impl FnOnce(u64) -> Decision) -> Payload {
+    #[must_use]
+    pub fn freeze(self, decide: impl FnOnce(u64) -> Decision) -> Payload {
         let region = self.region.freeze();
         let decision = decide(region.len() as u64);
         let held = Admitted { region: region.clone(), _reservation: self.reservation };
@@ -136,10 +164,25 @@ impl AdmittedRegion {
     }
 }
 
+impl std::fmt::Debug for AdmittedRegion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("AdmittedRegion").field(&self.region).finish()
+    }
+}
+
+/// The refusal of `len` bytes more.
+pub(super) fn beyond_budget(len: usize) -> Error {
+    let MemoryUse { limit, used } = memory_use();
+    let asked = used.saturating_add(len as u64);
+    let subject =
+        format!("{len} bytes more: memory_budget is {limit}, {asked} would be in use (see limit_process)");
+    Error::new(ErrorKind::BudgetExceeded { name: "memory_budget", limit, asked }, subject)
+}
+
 struct Admitted {
     region: Region,
     /// Given back after the region.
-    _reservation: Reservation,
+    _reservation: Reservation<'static>,
 }
 
 impl AsRef<[u8]> for Admitted {
@@ -160,7 +203,7 @@ fn spools() -> MutexGuard<'static, Spools> {
     SPOOLS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The spool that takes replies to disk when the memory budget is used up.
+/// The spool that takes replies and copies to disk when the memory budget is used up.
 ///
 /// # Errors
 /// Those of [`Spool::new`].
@@ -187,28 +230,4 @@ fn made_once(place: &mut Option<Spool>, adapt: impl FnOnce(SpoolOptions) -> Spoo
     let ProcessLimits { memory_budget, disk_budget, directory } = limits_now().clone();
     let options = SpoolOptions { memory_budget, disk_budget, directory, ..SpoolOptions::default() };
     Ok(place.insert(Spool::new(adapt(options))?).clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::payload::Transfer;
-
-    #[test]
-    fn a_reservation_is_granted_within_the_limit_and_given_back() {
-        limit_process(ProcessLimits { memory_budget: Some(1 << 20), ..ProcessLimits::default() });
-        let before = memory_use().used;
-        let mut region = AdmittedRegion::allocate(600 << 10).expect("memory").expect("room in the budget");
-        assert!(AdmittedRegion::allocate(600 << 10).expect("memory").is_none());
-        assert!(region.write(&vec![7; 700 << 10]).expect("memory"));
-        assert!(!region.write(&vec![7; 700 << 10]).expect("memory"));
-        let payload = region.freeze(|len| Decision::because(Transfer::Copy, len, "for a test"));
-        assert_eq!(payload.len(), 700 << 10);
-        let frames = payload.into_frames();
-        assert_eq!(memory_use().limit, 1 << 20);
-        assert!(memory_use().used >= before + (700 << 10));
-        drop(frames);
-        assert_eq!(memory_use().used, before);
-        limit_process(ProcessLimits::default());
-    }
 }

@@ -4,22 +4,23 @@ mod base64;
 mod budget;
 mod policy;
 mod policy_file;
+mod purse;
 mod sharing;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use bytes::Bytes;
-use mcpgateway_shm::{Pool, Region, RegionMut, Spool};
+use mcpgateway_shm::{FileRules, Pool, Region, RegionMut, Spool};
 use memmap2::Mmap;
 use xxhash_rust::xxh3::Xxh3Default;
 
 pub use base64::Alphabet;
-pub(crate) use budget::{AdmittedRegion, overflow_spool};
-pub use budget::{MemoryUse, ProcessLimits, limit_process, memory_use};
+pub(crate) use budget::overflow_spool;
+pub use budget::{AdmittedRegion, MemoryUse, ProcessLimits, filled, limit_process, memory_use};
 pub use policy::{COPY_BELOW, Decision, MAP_ABOVE, Origin, Reason, Transfer, TransferPolicy};
 pub use policy_file::POLICY_VARIABLE;
 
@@ -87,8 +88,8 @@ impl Payload {
     /// The base64 text of `source`, encoded while it is sent.
     ///
     /// # Errors
-    /// [`ErrorKind::QuotaExceeded`] when `source` is a rope and there is no memory to join it, or the
-    /// text would be larger than memory.
+    /// Those of [`into_bytes`](Self::into_bytes), and [`ErrorKind::QuotaExceeded`] when the text would be
+    /// larger than memory.
     pub fn base64(source: Self, alphabet: Alphabet) -> Result<Self> {
         let decision = source.decision;
         let encoded = base64::Encoded::new(source.into_bytes()?, alphabet)?;
@@ -96,27 +97,21 @@ impl Payload {
         Ok(Self::of_segment(Segment::Base64(encoded), len, Decision { len, ..decision }))
     }
 
-    /// The contents of the file at `path`, copied: what happens to the file later changes nothing.
+    /// The contents of the file at `path`, copied: what happens to the file later changes nothing. Into the
+    /// warm pool, or, beyond the memory budget of this process, into a private file.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`] for what is no regular file, or a link that is not to be followed;
-    /// [`ErrorKind::File`] when it cannot be read, [`ErrorKind::QuotaExceeded`] when there is no
-    /// memory for it.
+    /// [`ErrorKind::File`] when it cannot be read, [`ErrorKind::BudgetExceeded`] when neither memory nor disk
+    /// have room in their budgets, [`ErrorKind::QuotaExceeded`] when there is no memory.
     pub fn read(path: &Path, follow_links: bool) -> Result<Self> {
-        let (mut file, len) = open(path, follow_links)?;
-        // One byte more than announced, so that the end is seen without growing.
-        let mut region = allocate(len.saturating_add(1))?;
-        loop {
-            if region.spare_mut().is_empty() {
-                region.reserve(1).map_err(|cause| no_memory(len, cause))?;
-            }
-            match file.read(region.spare_mut()).map_err(|cause| unreadable(path, cause))? {
-                0 => break,
-                read => region.advance(read),
-            }
-        }
+        let (file, len) = open(path, follow_links)?;
+        let Some(region) = AdmittedRegion::allocate(len)? else {
+            return Self::open_file(path, FileRules { trusted: false, follow_links }, &overflow_spool()?);
+        };
+        let region = read_into(region, path, file, len)?;
         let why = "file, copied: nothing that happens to it later can change or harm this payload";
-        Ok(Self::from_region(region, |len| Decision::because(Transfer::Copy, len, why)))
+        Ok(region.freeze(|len| Decision::because(Transfer::Copy, len, why)))
     }
 
     /// The contents of the file at `path`, memory-mapped.
@@ -186,31 +181,34 @@ impl Payload {
         }
     }
 
-    /// The bytes in one piece: shared where they are already, else gathered into a warm region.
+    /// The bytes in one piece: shared where they are already, else gathered into a warm region, or, beyond the
+    /// memory budget of this process, into a private file.
     ///
     /// # Errors
-    /// [`ErrorKind::QuotaExceeded`] when there is no memory to gather them.
+    /// [`ErrorKind::BudgetExceeded`] when neither memory nor disk have room in their budgets,
+    /// [`ErrorKind::QuotaExceeded`] when there is no memory, [`ErrorKind::File`] when the file cannot be
+    /// written.
     pub fn into_bytes(self) -> Result<Bytes> {
-        match self.as_bytes() {
-            Some(bytes) => Ok(bytes.clone()),
-            None => self.gather().map(Into::into),
+        if let Some(bytes) = self.as_bytes() {
+            return Ok(bytes.clone());
         }
+        self.gather("rope, gathered into one piece")?.into_bytes()
     }
 
-    /// A copy of the bytes in a warm region, with the reason `why` it was made.
+    /// A copy of the bytes in a warm region, with the reason `why` it was made; beyond the memory budget of
+    /// this process in a private file.
     ///
     /// # Errors
-    /// [`ErrorKind::QuotaExceeded`] when there is no memory for it.
+    /// Those of [`into_bytes`](Self::into_bytes).
     pub fn to_copy(&self, why: &'static str) -> Result<Self> {
         crate::fault::point("payload::snapshot");
-        let decision = Decision::because(Transfer::Copy, self.len, why);
-        Ok(Self::new(self.clone().gather()?.into(), decision))
+        self.clone().gather(why)
     }
 
     /// Bytes `start..end` without a copy.
     ///
     /// # Errors
-    /// [`ErrorKind::QuotaExceeded`] when a rope has to be gathered first and there is no memory.
+    /// Those of [`into_bytes`](Self::into_bytes), for a rope that has to be gathered first.
     ///
     /// # Panics
     /// If `start > end` or `end` is past the end.
@@ -233,15 +231,18 @@ impl Payload {
         Frames { remaining: self.len, segments: self.segments.into() }
     }
 
-    fn gather(self) -> Result<Region> {
+    fn gather(self, why: &'static str) -> Result<Self> {
         crate::fault::point("payload::gather");
         let len = usize::try_from(self.len)
             .map_err(|_| Error::new(ErrorKind::QuotaExceeded, "the payload is larger than memory"))?;
-        let mut region = allocate(len)?;
+        let Some(mut region) = AdmittedRegion::allocate(len)? else {
+            return Self::spool(self, &overflow_spool()?);
+        };
         for frame in self.into_frames() {
-            region.write(&frame).map_err(|cause| no_memory(len, cause))?;
+            region.spare_mut()[..frame.len()].copy_from_slice(&frame);
+            region.advance(frame.len());
         }
-        Ok(region.freeze())
+        Ok(region.freeze(|len| Decision::because(Transfer::Copy, len, why)))
     }
 }
 
@@ -268,18 +269,54 @@ pub fn allocate(len: usize) -> Result<RegionMut> {
     Pool::global().allocate(len).map_err(|cause| no_memory(len, cause))
 }
 
-pub(crate) fn no_memory(len: usize, cause: std::io::Error) -> Error {
+pub(crate) fn no_memory(len: usize, cause: io::Error) -> Error {
     Error::out_of_memory(format!("mapping memory for {len} bytes"), cause)
 }
 
 /// The file at `path` and its size: a regular file, opened without waiting for anybody.
 fn open(path: &Path, follow_links: bool) -> Result<(File, usize)> {
     let (file, len) = mcpgateway_shm::open_regular(path, follow_links)?;
-    let len = usize::try_from(len).map_err(|cause| unreadable(path, std::io::Error::other(cause)))?;
+    let len = usize::try_from(len).map_err(|cause| unreadable(path, io::Error::other(cause)))?;
     Ok((file, len))
 }
 
-fn unreadable(path: &Path, cause: std::io::Error) -> Error {
+/// Read a file of `len` bytes; all there is where the system does not say how much (as of what is in /proc).
+fn read_into(mut region: AdmittedRegion, path: &Path, mut file: File, len: usize) -> Result<AdmittedRegion> {
+    if len == 0 {
+        return read_to_end(region, path, file);
+    }
+    while region.filled().len() < len {
+        let rest = len - region.filled().len();
+        let room = &mut region.spare_mut()[..rest];
+        match retry(|| file.read(room)).map_err(|cause| unreadable(path, cause))? {
+            0 => break,
+            read => region.advance(read),
+        }
+    }
+    Ok(region)
+}
+
+fn read_to_end(mut region: AdmittedRegion, path: &Path, mut file: File) -> Result<AdmittedRegion> {
+    let mut block = [0; 16 << 10];
+    loop {
+        match retry(|| file.read(&mut block)).map_err(|cause| unreadable(path, cause))? {
+            0 => return Ok(region),
+            read if region.write(&block[..read])? => {}
+            read => return Err(budget::beyond_budget(read)),
+        }
+    }
+}
+
+fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match read() {
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+fn unreadable(path: &Path, cause: io::Error) -> Error {
     Error::new(ErrorKind::File, format!("reading {}", path.display())).with_source(cause)
 }
 
@@ -415,16 +452,24 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_that_does_not_tell_its_size_is_read_to_its_end() {
+        let read = Payload::read(Path::new("/proc/self/status"), false).expect("readable");
+        assert!(collected(&read).starts_with(b"Name:"));
+        assert_eq!(read.len(), collected(&read).len() as u64);
+    }
+
+    #[test]
     fn files_are_read_or_mapped() {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
         let contents: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
-        std::io::Write::write_all(&mut file, &contents).expect("room on disk");
+        io::Write::write_all(&mut file, &contents).expect("room on disk");
         let read = Payload::read(file.path(), false).expect("readable");
         let mapped = Payload::map_trusted(file.path(), false).expect("readable");
         assert_eq!([read.decision().transfer, mapped.decision().transfer], [Transfer::Copy, Transfer::Map]);
         assert_eq!(collected(&read), contents);
         assert_eq!(read, mapped);
-        std::io::Write::write_all(&mut file, b"grown").expect("room on disk");
+        io::Write::write_all(&mut file, b"grown").expect("room on disk");
         assert_eq!(read.len(), 3_000_000);
         assert!(
             matches!(Payload::read(Path::new("/no/such/file"), false), Err(error) if *error.kind() == ErrorKind::File)
