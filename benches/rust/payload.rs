@@ -1,24 +1,25 @@
 //! Deciding, joining, encoding and receiving payloads; `memcpy` beside them as the floor.
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use bytes::Bytes;
-use criterion::{
-    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
-};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mcpgateway_benches::SIZES;
 use mcpgateway_engine::payload::Alphabet;
 use mcpgateway_engine::{Origin, Payload, Transfer, TransferPolicy};
 use mcpgateway_shm::Pool;
 
+mod measured;
+use measured::group;
+
 /// Bytes that arrive at a time, as from a socket.
 const CHUNK: usize = 128 << 10;
 
-fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
-    let mut group = criterion.benchmark_group(name);
-    group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    group
+/// The floor: `source` into memory that is used again.
+fn copy(source: &[u8], reused: &mut [u8]) {
+    for (room, chunk) in reused.chunks_mut(CHUNK).zip(source.chunks(CHUNK)) {
+        room.copy_from_slice(black_box(chunk));
+    }
 }
 
 fn policy(criterion: &mut Criterion) {
@@ -32,19 +33,20 @@ fn policy(criterion: &mut Criterion) {
 fn rope(criterion: &mut Criterion) {
     let mut group = group(criterion, "rope");
     for (name, len) in SIZES {
-        let body = Bytes::from(vec![7; len]);
+        let (body, mut reused) = (Bytes::from(vec![7; len]), vec![0; len]);
         let join = || Payload::join([Payload::from("{\"a\":"), body.clone().into(), Payload::from("}")]);
         assert_eq!(join().into_bytes().expect("memory").len(), len + 6);
         group.throughput(Throughput::Bytes(len as u64));
         group.bench_function(format!("join/{name}"), |bencher| bencher.iter(join));
         group.bench_function(format!("gather/{name}"), |bencher| bencher.iter(|| join().into_bytes()));
+        group.bench_function(format!("memcpy/{name}"), |bencher| bencher.iter(|| copy(&body, &mut reused)));
     }
 }
 
 fn base64(criterion: &mut Criterion) {
     let mut group = group(criterion, "base64");
     for (name, len) in SIZES {
-        let body = Bytes::from(vec![7; len]);
+        let (body, mut reused) = (Bytes::from(vec![7; len]), vec![0; len]);
         let encode = || {
             let text = Payload::base64(body.clone().into(), Alphabet::Standard).expect("fits in memory");
             text.into_frames().map(|frame| frame.len()).sum::<usize>()
@@ -52,6 +54,7 @@ fn base64(criterion: &mut Criterion) {
         assert_eq!(encode(), len.div_ceil(3) * 4);
         group.throughput(Throughput::Bytes(len as u64));
         group.bench_function(format!("stream/{name}"), |bencher| bencher.iter(encode));
+        group.bench_function(format!("memcpy/{name}"), |bencher| bencher.iter(|| copy(&body, &mut reused)));
     }
 }
 
@@ -69,17 +72,11 @@ fn regions(criterion: &mut Criterion) {
         let warm = Pool::new(1 << 30);
         let cold = Pool::new(0);
         assert_eq!((fill(&warm), fill(&cold)), (len, len));
-        let mut reused = vec![0_u8; len];
+        let (body, mut reused) = (vec![7; len], vec![0_u8; len]);
         group.throughput(Throughput::Bytes(len as u64));
         group.bench_function(format!("warm/{name}"), |bencher| bencher.iter(|| fill(&warm)));
         group.bench_function(format!("cold/{name}"), |bencher| bencher.iter(|| fill(&cold)));
-        group.bench_function(format!("memcpy/{name}"), |bencher| {
-            bencher.iter(|| {
-                for room in reused.chunks_mut(CHUNK) {
-                    room.copy_from_slice(black_box(&chunk[..room.len()]));
-                }
-            });
-        });
+        group.bench_function(format!("memcpy/{name}"), |bencher| bencher.iter(|| copy(&body, &mut reused)));
     }
 }
 

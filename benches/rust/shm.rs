@@ -13,21 +13,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, measurement::WallTime};
+use criterion::{Criterion, Throughput, criterion_group};
 use mcpgateway_benches::{LARGE_SIZES, SIZES};
 use mcpgateway_shm::{PayloadRef, ShareOptions, Spool, SpoolOptions};
 use memmap2::MmapMut;
+
+mod measured;
+use measured::group;
 
 /// Bytes that arrive at a time, as from a socket.
 const CHUNK: usize = 128 << 10;
 /// In the environment of the worker that shares: its directory.
 const WORKER: &str = "MCPGATEWAY_BENCH_WORKER";
-
-fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
-    let mut group = criterion.benchmark_group(name);
-    group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    group
-}
 
 /// A directory of this run, on disk.
 struct Place(PathBuf);
@@ -68,6 +65,13 @@ fn memory_file() -> File {
     File::from(rustix::fs::memfd_create("bench", rustix::fs::MemfdFlags::CLOEXEC).expect("a memory file"))
 }
 
+/// A file without a name in `directory`.
+fn unnamed_file(directory: &Path) -> File {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    File::from(openat(CWD, directory, flags, Mode::RUSR | Mode::WUSR).expect("a file"))
+}
+
 /// A fresh mapping of a memory file, filled by stores.
 fn fill(chunk: &[u8], len: usize) -> usize {
     let file = memory_file();
@@ -78,9 +82,8 @@ fn fill(chunk: &[u8], len: usize) -> usize {
     map.len()
 }
 
-/// A memory file, written to and no more.
-fn pwrite(chunk: &[u8], len: usize) -> usize {
-    let file = memory_file();
+/// A file, written to and no more.
+fn pwrite(file: &File, chunk: &[u8], len: usize) -> usize {
     chunks(chunk, len).for_each(|(at, chunk)| file.write_all_at(chunk, at as u64).expect("room"));
     len
 }
@@ -99,9 +102,14 @@ fn spooling(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(len as u64));
         group.bench_function(format!("pool/{name}"), |bencher| bencher.iter(|| put(&pool, len)));
         group.bench_function(format!("memory/{name}"), |bencher| bencher.iter(|| put(&memory, len)));
-        group.bench_function(format!("pwrite/{name}"), |bencher| bencher.iter(|| pwrite(&chunk, len)));
+        group.bench_function(format!("pwrite/{name}"), |bencher| {
+            bencher.iter(|| pwrite(&memory_file(), &chunk, len));
+        });
         group.bench_function(format!("fill/{name}"), |bencher| bencher.iter(|| fill(&chunk, len)));
         group.bench_function(format!("disk/{name}"), |bencher| bencher.iter(|| put(&disk, len)));
+        group.bench_function(format!("pwrite to disk/{name}"), |bencher| {
+            bencher.iter(|| pwrite(&unnamed_file(&place.0), &chunk, len));
+        });
     }
 }
 
