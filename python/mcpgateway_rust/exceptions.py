@@ -53,6 +53,10 @@ class IncompleteBody(ConnectionLost):
     """The body of the reply ended before its announced length."""
 
 
+class SessionExpired(ConnectionLost):
+    """The server ended its session while a call was under way, which it may have acted on (MCP)."""
+
+
 class ProtocolError(GatewayError, ConnectionError):
     """The peer does not speak HTTP as the standard has it."""
 
@@ -262,6 +266,26 @@ class ExtensionSupportRequired(RpcError):  # noqa: N818 - named as what happened
 
 class VersionNotSupported(RpcError):  # noqa: N818 - named as what happened
     """The agent does not speak this version of A2A (-32009)."""
+
+
+class ResourceNotFound(RpcError, LookupError):  # noqa: N818 - named as what happened
+    """The server has no such resource (MCP, -32002)."""
+
+
+class HeaderMismatch(RpcError, ValueError):  # noqa: N818 - named as what happened
+    """A routing header is missing, or says something else than the body (MCP, -32020)."""
+
+
+class MissingClientCapability(RpcError):  # noqa: N818 - named as what happened
+    """The server needs something of its client that was not declared (MCP, -32021)."""
+
+
+class UnsupportedProtocolVersion(RpcError, NotImplementedError):  # noqa: N818 - named as what happened
+    """The server speaks no version of MCP that is spoken here (-32022)."""
+
+
+class UrlElicitationRequired(RpcError):  # noqa: N818 - named as what happened
+    """A page has to be visited before the server does this; `data` names it (MCP, -32042)."""
 
 
 class PayloadMutated(GatewayError, ValueError):  # noqa: N818 - named as what happened

@@ -93,6 +93,7 @@ fn class_of(kind: &ErrorKind) -> &'static str {
         ErrorKind::AddressRefused => "AddressRefused",
         ErrorKind::Tls => "TlsError",
         ErrorKind::ConnectionLost => "ConnectionLost",
+        ErrorKind::SessionExpired => "SessionExpired",
         ErrorKind::IncompleteBody => "IncompleteBody",
         ErrorKind::Timeout { .. } => "GatewayTimeout",
         ErrorKind::LimitExceeded { .. } => "LimitExceeded",

@@ -45,6 +45,8 @@ pub enum ErrorKind {
     Tls,
     /// The connection was reset or closed while it was in use.
     ConnectionLost,
+    /// The peer ended the session that a call was under way in.
+    SessionExpired,
     /// The body ended before its announced length.
     IncompleteBody,
     /// One of the [`Timeouts`](crate::Timeouts) passed.
