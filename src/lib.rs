@@ -25,6 +25,7 @@ mod _native {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         mcpgateway_bridge::prepare_interpreter(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        a2a_service::python::register(module)
+        a2a_service::python::register(module)?;
+        tool_service::python::register(module)
     }
 }

@@ -17,6 +17,7 @@ __all__ = [
     "BodyStream",
     "BodyWriter",
     "Client",
+    "Content",
     "Delivery",
     "Document",
     "Node",
@@ -26,9 +27,14 @@ __all__ = [
     "PendingStream",
     "Progress",
     "Response",
+    "ServerRequest",
     "Spool",
     "SpoolWriter",
     "StreamingResponse",
+    "Tool",
+    "ToolCalling",
+    "ToolResult",
+    "ToolServer",
     "Transfer",
     "TransferPolicy",
     "__version__",
@@ -666,6 +672,144 @@ class Batch:
     def take(self) -> list[tuple[int, Response | GatewayError]]: ...
     def cancel(self) -> None: ...
     def __len__(self) -> int: ...
+
+@final
+class ToolServer:
+    """An MCP server, as the clients of `mcpgateway_rust.services.tool_service` wrap it."""
+
+    def __new__(
+        cls,
+        client: Client | None,
+        url: str,
+        protocol: str | None = None,
+        capabilities: Mapping[str, Any] | None = None,
+        client_info: tuple[str, str] | None = None,
+        max_input_rounds: int | None = None,
+    ) -> ToolServer: ...
+    def list_tools(self, blocking: bool, **options: Any) -> Any: ...
+    def call(
+        self,
+        blocking: bool,
+        name: str,
+        arguments: Any = None,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any: ...
+    def begin(
+        self,
+        name: str,
+        arguments: Any = None,
+        *,
+        wants_progress: bool = False,
+        meta: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> ToolCalling: ...
+    def request(self, blocking: bool, method: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any: ...
+    def notify(self, blocking: bool, method: str, params: Mapping[str, Any] | None = None) -> Any: ...
+    def agreement(self, blocking: bool) -> Any: ...
+    def close(self, blocking: bool) -> Any: ...
+
+@final
+class ToolCalling:
+    """A call of a tool under way."""
+
+    def step(self, blocking: bool) -> Any:
+        """The next step: `("notification", method, params)`, `("asked", request, None)`, `("result", result, None)`."""
+    def answer(self, blocking: bool, asked: ServerRequest, result: Any) -> Any: ...
+    def refuse(self, blocking: bool, asked: ServerRequest, code: int, why: str) -> Any: ...
+    def close(self) -> None: ...
+
+@final
+class ServerRequest:
+    """Something that a server asks of its client during a call."""
+
+    @property
+    def method(self) -> str:
+        """What is asked, such as `elicitation/create`."""
+    @property
+    def params(self) -> Node | None:
+        """With which parameters."""
+
+@final
+class Tool:
+    """A tool as its server describes it."""
+
+    @property
+    def name(self) -> str:
+        """What it is called by."""
+    @property
+    def description(self) -> str | None:
+        """What it is for."""
+    @property
+    def input_schema(self) -> Node | None:
+        """What its arguments have to be: a JSON schema, as it came."""
+    @property
+    def output_schema(self) -> Node | None:
+        """What its structured results are: likewise."""
+    @property
+    def node(self) -> Node:
+        """All that the server says of it."""
+
+@final
+class ToolResult:
+    """What a tool answered. Nothing is built of it before somebody asks."""
+
+    @property
+    def content(self) -> list[Content]:
+        """The pieces of its content, in order."""
+    @property
+    def structured(self) -> Node | None:
+        """What the tool gives as data (`structuredContent`), where it lies in the reply."""
+    @property
+    def selected(self) -> Node | None:
+        """What the filter of the call made of it, if there was one."""
+    @property
+    def is_error(self) -> bool:
+        """Whether the tool itself failed; its content then says why."""
+    @property
+    def node(self) -> Node:
+        """The whole result."""
+    @property
+    def text(self) -> str:
+        """The text of all pieces that are texts, one after the other. Large ones: `content[i].payload_async()`."""
+    @property
+    def transfer(self) -> Transfer:
+        """How the message that it is part of was received."""
+
+@final
+class Content:
+    """A piece of the content of a result."""
+
+    @property
+    def type(self) -> str | None:
+        """`"text"`, `"image"`, `"audio"`, `"resource_link"`, `"resource"`, or what else the server says."""
+    @property
+    def text(self) -> str | None:
+        """The text of a text, or of an embedded resource that is one."""
+    def payload(self) -> Payload:
+        """Its bytes: a text as UTF-8 (where it lies, if nothing in it is escaped), all else decoded from base64.
+
+        Made without the GIL, but on this thread: on an event loop, use `payload_async`.
+
+        Raises:
+            WrongKind: It has none: it is a link, or of a kind that is not known here.
+            JsonError: It is not base64; the place of what is not is named.
+        """
+    def payload_async(self) -> NativeFuture[Payload]:
+        """As `payload`, on a thread of its own."""
+    @property
+    def mime_type(self) -> str | None:
+        """Of what type its bytes are."""
+    @property
+    def uri(self) -> str | None:
+        """The address of a resource."""
+    @property
+    def name(self) -> str | None:
+        """The name of a resource."""
+    @property
+    def node(self) -> Node:
+        """All of it."""
 
 def body_stream() -> tuple[BodyWriter, BodyStream]: ...
 def exports_live() -> int:

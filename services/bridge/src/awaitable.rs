@@ -30,7 +30,7 @@ const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 const LET_GO: Duration = Duration::from_secs(1);
 
 /// Makes the Python object of a result, once Python is there to make it.
-type Convert<T> = fn(Python<'_>, T) -> PyResult<Py<PyAny>>;
+pub type Convert<T> = fn(Python<'_>, T) -> PyResult<Py<PyAny>>;
 
 /// An awaitable for `future`, whose value is made by `convert` on the event loop.
 ///
@@ -56,6 +56,25 @@ pub fn awaitable<T: Send + 'static>(
     let abort = Abort(task.into_py_result(py)?);
     handle.setattr(intern!(py, "_abort"), abort)?;
     Ok(handle)
+}
+
+/// An awaitable for `future`, or, if `blocking`, its value, waited for without the GIL.
+///
+/// # Errors
+/// As for [`awaitable`], or what `future` returned.
+pub fn run<T: Send + 'static>(
+    py: Python<'_>,
+    blocking: bool,
+    future: impl Future<Output = Result<T>> + Send + 'static,
+    convert: Convert<T>,
+) -> PyResult<Py<PyAny>> {
+    guard(py, || {
+        if blocking {
+            let value = Pending::start(py, future)?.wait(py)?;
+            return convert(py, value);
+        }
+        awaitable(py, future, convert).map(Bound::unbind)
+    })
 }
 
 /// An `asyncio.Future` of `event_loop` that tells us when it is cancelled.

@@ -269,6 +269,23 @@ impl PyBody {
     }
 }
 
+/// The UTF-8 of a text, held where the interpreter has it: for ASCII, the text itself.
+///
+/// # Errors
+/// `UnicodeEncodeError` when UTF-8 cannot hold it.
+pub(crate) fn text_bytes(text: &Bound<'_, PyString>) -> PyResult<Bytes> {
+    let utf8 = text.to_str()?;
+    let mut view = Box::new(ffi::Py_buffer::new());
+    let (start, len) = (utf8.as_ptr().cast_mut().cast(), ffi::Py_ssize_t::try_from(utf8.len())?);
+    // SAFETY: attached; the text keeps its UTF-8 as long as it lives, and the view holds the text.
+    let filled =
+        unsafe { ffi::PyBuffer_FillInfo(&raw mut *view, text.as_ptr(), start, len, 1, ffi::PyBUF_SIMPLE) };
+    if filled != 0 {
+        return Err(PyErr::fetch(text.py()));
+    }
+    Ok(Bytes::from_owner(Held::of_view(view)))
+}
+
 /// A writable, contiguous buffer to receive into.
 pub(crate) fn writable(object: &Bound<'_, PyAny>) -> PyResult<Box<dyn WritableMemory>> {
     let view = view_of(object, ffi::PyBUF_WRITABLE | ffi::PyBUF_C_CONTIGUOUS | ffi::PyBUF_FORMAT)?;

@@ -9,6 +9,7 @@ mod client;
 mod document;
 mod error;
 mod interpreter;
+mod json_text;
 mod memory;
 mod ndarray;
 mod objects;
@@ -19,16 +20,17 @@ mod response;
 mod spool;
 mod text;
 
-pub use awaitable::{Pending, awaitable};
+pub use awaitable::{Convert, Pending, awaitable, run};
 pub use buffer::PyBody;
 pub use client::{NativeClient, PendingResponse, PendingStream, shared_client};
 pub use document::{PyDocument, PyNode, insert_from, loads, loads_async};
 pub use error::{IntoPyResult, to_py_err};
 pub use interpreter::{guard, prepare_interpreter};
+pub use json_text::{JsonText, json_text};
 pub use memory::{exports_live, fail_points, pool_stats, set_fail_point};
 pub use payload::{PyPayload, PyTransfer, PyTransferPolicy};
 pub use reference::PyPayloadRef;
-pub use request::{BodyStream, BodyWriter, PyProgress, RequestOptions, body_stream};
+pub use request::{BodyStream, BodyWriter, CallSettings, PyProgress, RequestOptions, body_stream};
 pub use response::{Delivery, PyResponse, PyStreamingResponse};
 pub use spool::{
     PySpool, PySpoolWriter, limit_process, list_spool, open_payload, open_payload_async, sweep_spool,

@@ -323,6 +323,12 @@ pub(crate) fn default_policy(py: Python<'_>) -> PyResult<TransferPolicy> {
 #[pyclass(name = "Transfer", module = "mcpgateway_rust", frozen)]
 pub struct PyTransfer(pub(crate) Decision);
 
+impl From<Decision> for PyTransfer {
+    fn from(decision: Decision) -> Self {
+        Self(decision)
+    }
+}
+
 #[pymethods]
 impl PyTransfer {
     /// `"copy"`, `"borrow"` or `"map"`.

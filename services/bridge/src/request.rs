@@ -33,6 +33,18 @@ pub struct RequestOptions {
     from_peer: bool,
 }
 
+/// What may be set for a call whose body is not the caller's own.
+pub struct CallSettings {
+    /// Beside the client's.
+    pub headers: Option<HeaderMap>,
+    /// Instead of the client's.
+    pub timeouts: Option<Timeouts>,
+    /// Instead of the client's.
+    pub limits: Option<Limits>,
+    /// Counts the bytes while the call runs.
+    pub progress: Option<Arc<Progress>>,
+}
+
 impl RequestOptions {
     /// Read and check `options`.
     ///
@@ -107,6 +119,21 @@ impl RequestOptions {
             ));
         }
         Ok(self)
+    }
+
+    /// What of these options holds for a call whose body is not the caller's own.
+    ///
+    /// # Errors
+    /// `TypeError` that names the options which make no sense for one.
+    pub fn into_call(self) -> PyResult<CallSettings> {
+        let is_own = matches!(self.body, Body::Empty) && self.mutation == Mutation::Borrow;
+        if !is_own || !matches!(self.destination, Destination::Memory) {
+            return Err(PyTypeError::new_err(
+                "body, mutation, into and to_file belong to plain requests: leave them out here",
+            ));
+        }
+        let Self { headers, timeouts, limits, progress, .. } = self;
+        Ok(CallSettings { headers, timeouts, limits, progress })
     }
 
     /// The request that these options make.

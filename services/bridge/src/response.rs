@@ -46,7 +46,7 @@ impl PyResponse {
     /// `MemoryError` when there is no memory for it.
     pub fn deliver(py: Python<'_>, response: Response) -> PyResult<Py<PyAny>> {
         let response = Self::convert(py, response)?;
-        Ok(Py::new(py, Delivery(std::sync::Mutex::new(Some(response))))?.into_any())
+        Delivery::of(py, response)
     }
 
     /// Raise `HTTPStatusError` unless the status of `response` is one of success.
@@ -179,6 +179,16 @@ impl PyResponse {
 /// that step must not be kept with it: its region is what the next reply is received into.
 #[pyclass(module = "mcpgateway_rust._native", frozen)]
 pub struct Delivery(std::sync::Mutex<Option<Py<PyAny>>>);
+
+impl Delivery {
+    /// Something on its way.
+    ///
+    /// # Errors
+    /// `MemoryError` when there is no memory for it.
+    pub fn of(py: Python<'_>, object: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        Ok(Py::new(py, Self(std::sync::Mutex::new(Some(object))))?.into_any())
+    }
+}
 
 #[pymethods]
 impl Delivery {
