@@ -24,7 +24,8 @@ def machine(packages: dict[str, str | None] | None = None) -> dict[str, Any]:
         "kernel": platform.release(),
         "transparent_hugepage": huge_pages.read_text().strip() if huge_pages.exists() else "none",
         "python": platform.python_version(),
-        "packages": packages or {backend.name: backend.version() for backend in BACKENDS.values()},
+        "packages": packages
+        or {backend.package: backend.version() for backend in BACKENDS.values() if backend.package},
         "load": os.getloadavg(),
     }
 
