@@ -213,6 +213,7 @@ async def ping_back(call: Call) -> Wire:
 
 @tool("Ends its stream before its result, which comes on another one (needs --resumable)", length=INTEGER)
 async def reconnect(call: Call) -> Wire:
+    await call.report(1, 2, "so that there is an event to go on from")
     await call.end_stream()
     return text_result(sample(call.arguments["length"]).decode())
 

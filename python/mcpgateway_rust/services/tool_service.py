@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
@@ -15,6 +16,7 @@ from mcpgateway_rust import _native
 from mcpgateway_rust._native import Content, Node, Payload, Progress, ServerRequest, Tool, ToolResult
 from mcpgateway_rust._types import Buffer, HeadersLike, Limits, Timeouts
 from mcpgateway_rust.client import AsyncClient, Client, ClientOptions
+from mcpgateway_rust.exceptions import GatewayError
 
 __all__ = [
     "AsyncToolClient",
@@ -233,7 +235,8 @@ class AsyncToolClient:
         try:
             result = await _awaited(answer(_params(request)))
         except Exception:
-            await calling.refuse(False, request, _INTERNAL_ERROR, "the client failed to answer")
+            with suppress(GatewayError):  # what the handler raised is what the caller is to see
+                await calling.refuse(False, request, _INTERNAL_ERROR, "the client failed to answer")
             raise
         await calling.answer(False, request, _filled(request, result))
 
@@ -350,7 +353,8 @@ class ToolClient:
             if inspect.isawaitable(result):
                 raise TypeError("the handler is asynchronous: use AsyncToolClient, or pass a plain function")
         except Exception:
-            calling.refuse(True, request, _INTERNAL_ERROR, "the client failed to answer")
+            with suppress(GatewayError):
+                calling.refuse(True, request, _INTERNAL_ERROR, "the client failed to answer")
             raise
         calling.answer(True, request, _filled(request, result))
 
