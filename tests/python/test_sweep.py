@@ -57,11 +57,9 @@ def written(path: Path, results: Results) -> Path:
 
 
 def test_a_sweep_measures_each_cell_in_each_backend(tmp_path: Path) -> None:
-    done = run(*SMALL, "--directions", "up,down,echo", "--backends", "ours,httpx,empty", "--repeats", 2, "-o", "s.jsonl", cwd=tmp_path)  # fmt: skip
-    assert (done.returncode, "6 samples" in done.stderr or done.stderr) == (
-        0,
-        "18 samples" in done.stderr or done.stderr,
-    )
+    what = ("--directions", "up,down,echo", "--backends", "ours,httpx,empty", "--repeats", 2)
+    done = run(*SMALL, *what, "-o", "s.jsonl", cwd=tmp_path)
+    assert (done.returncode, done.stderr.split("\n")[-2]) == (0, "18 samples in s.jsonl")
     samples = read(tmp_path / "s.jsonl").samples
     measured = [(sample.repeat, sample.cell.name, sample.cell.backend) for sample in samples]
     expected = [
@@ -79,17 +77,20 @@ def test_a_sweep_measures_each_cell_in_each_backend(tmp_path: Path) -> None:
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_each_kind_of_body_arrives_as_it_is(tmp_path: Path, exporter: str) -> None:
     backends = "ours,ours-copy,ours-borrow,ours-map,httpx,raw"
-    done = run("--sizes", "100KiB", "--directions", "up", "--exporters", exporter, "--backends", backends, "--seconds", "0.02", "--repeats", 1, "--json", cwd=tmp_path)  # fmt: skip
+    what = ("--directions", "up", "--exporters", exporter, "--backends", backends, "--repeats", 1)
+    done = run("--sizes", "100KiB", *what, "--seconds", "0.02", "--json", cwd=tmp_path)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert (done.returncode, [row["error"] for row in rows]) == (0, [""] * 6), done.stderr
     decided = {row["cell"]["backend"]: row["notes"].get("decision") for row in rows}
-    assert [decided[name] for name in ("ours", "ours-copy", "ours-borrow", "ours-map")] == ["borrow", "copy", "borrow", "map"]  # fmt: skip
+    ours = {"ours": "borrow", "ours-copy": "copy", "ours-borrow": "borrow", "ours-map": "map"}
+    assert decided == ours | {"httpx": None, "raw": None}
 
 
 def test_each_shape_comes_down_and_is_opened(tmp_path: Path) -> None:
-    done = run("--sizes", "64KiB", "--directions", "down", "--shapes", ",".join(SHAPES), "--concurrency", "1,8", "--backends", "ours,httpx", "--seconds", "0.02", "--repeats", 1, "--json", cwd=tmp_path)  # fmt: skip
+    what = ("--directions", "down", "--shapes", ",".join(SHAPES), "--concurrency", "8", "--backends", "ours,httpx")
+    done = run("--sizes", "64KiB", *what, "--seconds", "0.02", "--repeats", 1, "--json", cwd=tmp_path)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert (done.returncode, len(rows), {row["error"] for row in rows}) == (0, 20, {""}), done.stderr
+    assert (done.returncode, len(rows), {row["error"] for row in rows}) == (0, 10, {""}), done.stderr
 
 
 # ---- what may be missing or in the way
@@ -100,7 +101,7 @@ def test_a_peer_that_is_not_installed_is_named_and_skipped(tmp_path: Path) -> No
         import os, sys
         sys.modules["httpx"] = None
         os.chdir({str(tmp_path)!r})
-        sys.argv = ["mcpgateway-rust", "sweep", *{SMALL}, "--backends", "empty,httpx", "--repeats", "1", "-o", "s.jsonl"]
+        sys.argv = ["mcpgateway-rust", "sweep", *{SMALL}, "--backends", "empty,httpx", "-o", "s.jsonl"]
         from mcpgateway_rust.cli import main
         main()
     """
@@ -200,14 +201,14 @@ def test_what_is_done_when_somebody_interrupts_is_kept_and_gone_on_with(
     tmp_path: Path, signal_number: signal.Signals
 ) -> None:
     path = tmp_path / "s.jsonl"
-    command = [*COMMAND, *SMALL, "--backends", "empty", "--repeats", "3", "--seconds", "0.5", "-o", str(path)]
+    command = [*COMMAND, *SMALL, "--backends", "empty", "--repeats", "3", "--seconds", "0.3", "-o", str(path)]
     with subprocess.Popen(
         command,
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads yet
     ) as sweep:
         wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") >= 2, what="the first sample")
         sweep.send_signal(signal_number)
@@ -293,7 +294,9 @@ def test_pictures_are_drawn(tmp_path: Path) -> None:
     done = run("report", path, "--pictures", tmp_path / "pictures", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     pictures = sorted((tmp_path / "pictures").iterdir())
-    assert [picture.name for picture in pictures] == ["sweep-beyond-mib.png", "sweep-cpu-s-per-gb.png", "sweep-gap-ms.png", "sweep-gb-per-s.png"]  # fmt: skip
+    assert [picture.stem for picture in pictures] == [
+        f"sweep-{figure}" for figure in ("beyond-mib", "cpu-s-per-gb", "gap-ms", "gb-per-s")
+    ]
     assert {picture.read_bytes()[:8] for picture in pictures} == {b"\x89PNG\r\n\x1a\n"}
 
 

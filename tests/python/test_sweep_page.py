@@ -1,4 +1,4 @@
-"""The page of a sweep in a real browser: its charts are drawn, and it can be read, in light and dark, small and wide."""
+"""The page of a sweep in a browser: its charts are drawn, and it can be read, in light and dark, small and wide."""
 
 from collections.abc import Iterator
 from pathlib import Path
