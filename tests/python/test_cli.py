@@ -30,7 +30,7 @@ from support.source import source_bytes
 MIB = 1 << 20
 COMMAND = [sys.executable, "-m", "mcpgateway_rust.cli"]
 COMMAND_SECONDS = 30.0
-COMMANDS = ["invoke", "serve", "doctor", "shm"]
+COMMANDS = ["invoke", "serve", "doctor", "shm", "sweep", "calibrate"]
 
 
 def run(*arguments: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:

@@ -19,6 +19,7 @@ from rich.filesize import decimal
 from mcpgateway_rust import Payload, Progress, Response, TransferPolicy, __version__, _native, shm
 from mcpgateway_rust._types import Timeouts
 from mcpgateway_rust.cli import spools, sweeping
+from mcpgateway_rust.cli.calibrating import calibrate
 from mcpgateway_rust.cli.invoking import invoke_with_progress, read_body
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app = typer.Typer(
 
 app.add_typer(spools.app, name="shm")
 app.add_typer(sweeping.app, name="sweep")
+app.command()(calibrate)
 
 _TRY_IT = """[bold]Try it[/], in two terminals:
 
