@@ -25,8 +25,8 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  ARGS="..." is passed on by test-rust, test-python, bench, bench-json, bench-shm, cargo-bench and soak'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  ARGS="..." is passed on by test-rust, test-python, bench, bench-json, bench-shm, sweep, cargo-bench and soak'
 
 # ---- The environment
 
@@ -84,6 +84,16 @@ nginx:
 	install() { apt-get install --yes --quiet --no-install-recommends nginx-light >/dev/null; }; \
 	install || { apt-get update --quiet >/dev/null && install; } || echo 'nginx could not be installed: its tests are skipped' >&2
 
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null && exit 0; \
+	if ! command -v apt-get >/dev/null; then echo 'Chromium was not found: install it, or its tests are skipped' >&2; exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo 'Chromium was not found: apt install chromium, or its tests are skipped' >&2; exit 0; fi; \
+	echo 'Chromium was not found: installing it, for the tests that open the page of a sweep'; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	install() { apt-get install --yes --quiet --no-install-recommends chromium >/dev/null; }; \
+	install || { apt-get update --quiet >/dev/null && install; } || echo 'Chromium could not be installed: its tests are skipped' >&2
+
 # ---- What a user looks at
 
 .PHONY: demo
@@ -101,6 +111,38 @@ bench-json: $(INSTALLED)/bench ## Measure JSON beside orjson and others (about f
 .PHONY: bench-shm
 bench-shm: $(INSTALLED)/bench ## Measure payloads between processes, beside the standard library (minutes; ARGS="--quick")
 	$(BIN)/python benches/python/shm_cases.py $(ARGS)
+
+.PHONY: sweep
+sweep: $(INSTALLED)/bench ## Payloads of every size beside other clients (two minutes; ARGS="--full" for hours)
+	@mkdir -p target/sweep
+	@file=target/sweep/$$(date +%Y-%m-%dT%H%M%S); status=0; \
+	$(BIN)/mcpgateway-rust sweep $(ARGS) --output $$file.jsonl || status=$$?; \
+	test ! -f $$file.jsonl || { \
+		$(BIN)/mcpgateway-rust sweep report $$file.jsonl --pictures $$file >/dev/null; \
+		echo "a page with charts: $$file.html"; \
+	}; \
+	exit $$status
+
+.PHONY: performance-docs
+performance-docs: $(INSTALLED)/bench ## Write docs/performance.md and the README's table from benches/results/
+	$(BIN)/python benches/python/performance_docs.py
+
+# py-spy looks at the build below target/profile, which has the names and lines that what users get has not.
+.PHONY: profile
+profile: $(INSTALLED)/bench ## One flame graph across Python and Rust: target/profile/flame.svg
+	$(BIN)/python -m pip install --quiet "$$($(BIN)/python -c "$$PROFILER")"
+	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo build --profile profiling --features python
+	@rm -rf target/profile && mkdir -p target/profile
+	cp -r python/mcpgateway_rust target/profile/
+	cd target/profile/mcpgateway_rust && cp ../../profiling/lib_native.so "$$(ls _native.*.so)"
+	PYTHONPATH=target/profile $(BIN)/py-spy record --native --rate 200 --output target/profile/flame.svg -- \
+		$(BIN)/python benches/python/profiled.py
+
+define PROFILER
+import pathlib, tomllib
+print(*tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]["optional-dependencies"]["profile"])
+endef
+export PROFILER
 
 .PHONY: cargo-bench
 cargo-bench: ## The benches in Rust
@@ -125,7 +167,7 @@ test-rust: ## Only those in Rust; they need no Python
 	cargo test $(ARGS) 2>&1 | tee $(LOGS)/rust.log
 
 .PHONY: test-python
-test-python: $(INSTALLED)/test $(MCP1)/.installed nginx ## Only those in Python, such as ARGS="-k fork"
+test-python: $(INSTALLED)/test $(MCP1)/.installed nginx browser ## Only those in Python, such as ARGS="-k fork"
 	@mkdir -p $(LOGS)
 	$(BIN)/python -m pytest $(ARGS) 2>&1 | tee $(LOGS)/python.log
 

@@ -41,7 +41,9 @@ CONTRAST = """(selector) => {
     }));
 }"""
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here: make browser installs it")
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM.exists(), reason="there is no Chromium, and make test could not install it"
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +109,12 @@ def test_crossovers_are_marked_and_told(browser: Any, file: Path) -> None:
     opened = Opened(browser, file)
     marks = opened.page.locator("#gb_per_s .scatterlayer .trace").last.locator(".point").count()
     told = opened.page.locator("#crossings li").all_inner_texts()
-    assert (marks, len(told)) == (1, 1)
-    assert told[0].startswith("from about ")
-    assert told[0].endswith(" on, ours is faster than pyreqwest")
+    # Those of backends that are hidden are told all the same.
+    assert marks == 1
+    assert [line.partition(" on, ")[2] for line in told] == [
+        "ours is faster than pyreqwest",
+        "ours-borrow is faster than ours-copy",
+    ]
 
 
 def test_a_backend_can_be_hidden_and_another_group_chosen(browser: Any, file: Path) -> None:

@@ -74,7 +74,7 @@ function speedAt(chosen, name, size) {
 
 function crossings(chosen) {
   const shown = chosen.crossings.filter(({ ahead, behind }) => !hidden.has(ahead) && !hidden.has(behind));
-  byId("crossings").replaceChildren(...shown.map(({ ahead, behind, named }) =>
+  byId("crossings").replaceChildren(...chosen.crossings.map(({ ahead, behind, named }) =>
     element("li", `from about ${named} on, ${ahead} is faster than ${behind}`)));
   return {
     name: "crossovers", mode: "markers", x: shown.map(({ size }) => size),
