@@ -273,7 +273,7 @@ def readme_block(findings: Findings) -> str:
     machine = findings.results.machine
     parts.append(
         f"Medians of {findings.results.plan.repeats} processes each, {described(machine)}, {machine['date'][:10]}; "
-        "~: no difference shown.\n"
+        f"~: no difference shown. {_load(findings)}\n\n"
         "Every backend, memory, event loop, and where the 10 to 50 times of the first plan hold and where not:\n"
         "[docs/performance.md](docs/performance.md)."
     )

@@ -188,6 +188,13 @@ def test_a_full_disk_keeps_and_shows_what_is_done(tmp_path: Path) -> None:
     assert "sweep --resume full.jsonl" in full.stderr
 
 
+def test_a_body_that_the_disk_has_no_room_for_is_a_failed_cell(tmp_path: Path) -> None:
+    what = ("--sizes", "1KiB,1MiB", "--directions", "up", "--backends", "empty", "--repeats", 1, "--seconds", "0.02")
+    done = run(*what, "-o", "s.jsonl", cwd=tmp_path, most_bytes=500_000)
+    small, large = read(tmp_path / "s.jsonl").samples
+    assert (done.returncode, small.error, large.error) == (1, "", "no body of 1MiB for it: [Errno 27] File too large")
+
+
 def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(tmp_path: Path) -> None:
     (tmp_path / "there.jsonl").write_text("precious")
     for name in ("there.jsonl", "nowhere/s.jsonl"):

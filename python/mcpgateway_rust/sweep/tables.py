@@ -32,9 +32,10 @@ def summary(findings: Findings) -> RenderableType:
 
 def speed(findings: Findings, group: Group, size: int, backend: str) -> str:
     """Median speed in the unit of its size; `-` where there is none."""
-    figure = "per_s" if size < CALLS_BELOW else "gb_per_s"
-    found = findings.estimate(group, size, backend, figure)
-    return number(found.median) if found else "-"
+    found = findings.estimate(group, size, backend, "gb_per_s")
+    if found is None:
+        return "-"
+    return number(found.median * 1e9 / size) if size < CALLS_BELOW else number(found.median)
 
 
 def _speeds(findings: Findings, group: Group) -> Table:
