@@ -112,6 +112,10 @@ bench-json: $(INSTALLED)/bench ## Measure JSON beside orjson and others (about f
 bench-shm: $(INSTALLED)/bench ## Measure payloads between processes, beside the standard library (minutes; ARGS="--quick")
 	$(BIN)/python benches/python/shm_cases.py $(ARGS)
 
+.PHONY: bench-mcp
+bench-mcp: $(INSTALLED)/bench nginx ## Measure tools and resources beside the official client (about forty minutes; ARGS="--quick")
+	$(BIN)/python benches/python/mcp_cases.py $(ARGS)
+
 .PHONY: sweep
 sweep: $(INSTALLED)/bench ## Payloads of every size beside other clients (two minutes; ARGS="--full" for hours)
 	@mkdir -p target/sweep
