@@ -175,6 +175,21 @@ test-python: $(INSTALLED)/test $(MCP1)/.installed nginx browser ## Only those in
 	@mkdir -p $(LOGS)
 	$(BIN)/python -m pytest $(ARGS) 2>&1 | tee $(LOGS)/python.log
 
+# The conformance kit of MCP, and the Node that it asks for, from the npm registry.
+KIT := target/conformance
+
+$(KIT)/.installed: tests/conformance/package.json tests/conformance/package-lock.json
+	@command -v npm >/dev/null || { echo 'npm was not found: install Node.js (Debian and Ubuntu: apt install npm)' >&2; exit 1; }
+	@mkdir -p $(KIT)
+	cp tests/conformance/package.json tests/conformance/package-lock.json $(KIT)
+	cd $(KIT) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: conformance
+conformance: $(INSTALLED)/test $(KIT)/.installed ## What the MCP conformance kit asks of clients, in both generations
+	@mkdir -p $(LOGS)
+	$(BIN)/python tests/conformance/run.py $(ARGS) 2>&1 | tee $(LOGS)/conformance.log
+
 .PHONY: soak
 soak: $(INSTALLED)/test $(MCP1)/.installed nginx ## The Python tests that are too long for every run
 	$(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)
