@@ -13,8 +13,10 @@ from mcpgateway_rust import Client
 from mcpgateway_rust.sweep.processes import server
 from mcpgateway_rust.sweep.sizes import MIB
 
-SECONDS = 10.0
+SECONDS = 20.0
 BODY = 16 * MIB
+TEXT = MIB // 2
+"""Less: objects of more would hide the rest."""
 
 
 def upload(client: Client, url: str, body: bytearray) -> None:
@@ -29,7 +31,7 @@ def download(client: Client, url: str) -> None:
 
 def open_json(client: Client, url: str) -> None:
     """A body that is checked and looked into, and made into objects."""
-    document = client.get(f"{url}/json/messages/{BODY}").json()
+    document = client.get(f"{url}/json/messages/{TEXT}").json()
     assert document[0]["role"].value()
     assert len(document.value()) == len(document)
 
