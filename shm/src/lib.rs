@@ -47,7 +47,7 @@
 //! | where bytes are: warm pool, sealed memory and private files, files of others | `pool.rs`, `storage.rs`, `foreign.rs` |
 //! | who may use how much | `budget.rs`, `ledger.rs`, `lease.rs`, `machine.rs`, `sweep.rs` |
 //! | handing over | `reference.rs`, `key.rs`, `listener.rs`, `reader.rs`, `wire.rs` |
-//! | the system | `directory.rs`, `fork.rs`, `sys/` |
+//! | the system | `directory.rs`, `fork.rs`, `per_process.rs`, `sys/` |
 
 mod budget;
 mod directory;
@@ -60,6 +60,7 @@ mod lease;
 mod ledger;
 mod listener;
 mod machine;
+mod per_process;
 mod pool;
 mod reader;
 mod reference;
@@ -67,6 +68,7 @@ mod region;
 mod spool;
 mod storage;
 mod sweep;
+mod sync;
 mod sys;
 mod wire;
 mod writer;
@@ -74,9 +76,10 @@ mod writer;
 pub use budget::{Budget, Limits, Usage};
 pub use error::{Error, ErrorKind, Result};
 pub use foreign::{FileRules, open_regular};
-pub use fork::{PerProcess, generation};
+pub use fork::generation;
 pub use id::Id;
 pub use machine::default_memory_budget;
+pub use per_process::PerProcess;
 pub use pool::{Pool, PoolStats};
 pub use reader::open;
 pub use reference::{Location, PayloadRef};

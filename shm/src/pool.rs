@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use memmap2::MmapMut;
 
-use crate::fork::PerProcess;
 use crate::machine;
+use crate::per_process::PerProcess;
 use crate::region::RegionMut;
 
 /// The smallest region; below it the heap is as good.

@@ -15,9 +15,9 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect};
 
 use crate::budget::hash_of;
 use crate::directory::{self, Directory, name};
-use crate::fork::PerProcess;
 use crate::id::Id;
 use crate::key::Key;
+use crate::per_process::PerProcess;
 use crate::reference::{Claims, Location, PayloadRef, now};
 use crate::region::Region;
 use crate::storage;

@@ -24,6 +24,7 @@ pub mod json;
 pub mod jsonrpc;
 pub mod payload;
 pub mod runtime;
+mod sync;
 
 pub use error::{Error, ErrorKind, Phase, Result, Sent};
 pub use http::{Client, ClientOptions, Guard, Limits, Progress, Request, Response, Retry, Timeouts};

@@ -1,6 +1,6 @@
 //! Bytes that may be in use together, counted without a lock.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// No limit was set: the default is found out with the first use.
 const UNSET: u64 = u64::MAX;
@@ -71,60 +71,5 @@ impl Reservation<'_> {
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.purse.used.fetch_sub(self.bytes, Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn no_default() -> u64 {
-        unreachable!("a limit was set")
-    }
-
-    #[test]
-    fn a_reservation_is_granted_within_the_limit_and_given_back() {
-        let purse = Purse::new();
-        purse.set_limit(Some(100));
-        let (mut first, mut second) = (purse.reservation(), purse.reservation());
-        assert!(first.grow_to(60, no_default));
-        assert!(!second.grow_to(41, no_default));
-        assert!(second.grow_to(40, no_default));
-        assert!(first.grow_to(50, no_default), "it has that already");
-        assert_eq!((purse.used(), first.bytes(), second.bytes()), (100, 60, 40));
-        drop(first);
-        assert!(second.grow_to(100, no_default));
-        assert!(!second.grow_to(u64::MAX, no_default));
-        drop(second);
-        assert_eq!(purse.used(), 0);
-    }
-
-    #[test]
-    fn the_default_counts_until_a_limit_is_set_and_again_when_it_is_taken_back() {
-        let purse = Purse::new();
-        assert_eq!([purse.limit(|| 7), purse.limit(no_default)], [7, 7]);
-        purse.set_limit(Some(u64::MAX));
-        assert_eq!(purse.limit(no_default), u64::MAX - 1);
-        purse.set_limit(None);
-        assert_eq!(purse.limit(|| 9), 9);
-    }
-
-    #[test]
-    fn threads_that_race_never_exceed_the_limit() {
-        let purse = Purse::new();
-        purse.set_limit(Some(100));
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..10_000 {
-                        let mut reservation = purse.reservation();
-                        let granted = reservation.grow_to(30, no_default);
-                        assert!(purse.used() <= 100);
-                        assert_eq!(reservation.bytes(), if granted { 30 } else { 0 });
-                    }
-                });
-            }
-        });
-        assert_eq!(purse.used(), 0);
     }
 }
