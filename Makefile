@@ -190,6 +190,10 @@ conformance: $(INSTALLED)/test $(KIT)/.installed ## What the MCP conformance kit
 	@mkdir -p $(LOGS)
 	$(BIN)/python tests/conformance/run.py $(ARGS) 2>&1 | tee $(LOGS)/conformance.log
 
+.PHONY: test-portable
+test-portable: ## The tests of shm by the ways of systems without sealed memory files
+	RUSTFLAGS='--cfg mcpgateway_portable' cargo test --package mcpgateway_shm --target-dir target/portable $(ARGS)
+
 .PHONY: soak
 soak: $(INSTALLED)/test $(MCP1)/.installed nginx ## The Python tests that are too long for every run
 	$(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)
@@ -205,6 +209,7 @@ miri: ## The tests of shm under Miri, which finds undefined behaviour (needs the
 lint: $(INSTALLED)/test ## Form, lints and types, in Rust and in Python
 	cargo fmt --check
 	cargo clippy --all-targets -- --deny warnings
+	RUSTFLAGS='--cfg mcpgateway_portable' cargo clippy --package mcpgateway_shm --all-targets --target-dir target/portable -- --deny warnings
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python cargo clippy --workspace --all-targets --features python,failpoints -- --deny warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -182,10 +182,12 @@ impl Partial<'_> {
         Ok(self.file.take().expect("a partial file is there until it is kept"))
     }
 
-    /// Keep it without any name.
-    pub(crate) fn keep_unnamed(mut self) -> io::Result<File> {
+    /// Keep it without any name: itself, and open for reading only, which it cannot be any more without a name
+    /// on some systems.
+    pub(crate) fn keep_unnamed(mut self) -> io::Result<(File, File)> {
+        let reader = self.directory.open_file(&self.name, OFlags::RDONLY)?;
         self.directory.remove(&self.name)?;
-        Ok(self.file.take().expect("a partial file is there until it is kept"))
+        Ok((self.file.take().expect("a partial file is there until it is kept"), reader))
     }
 }
 

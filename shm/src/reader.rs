@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect};
+use rustix::net::{SocketAddrUnix, connect};
 
 use crate::budget::hash_of;
 use crate::directory::{self, Directory, name};
@@ -163,7 +163,7 @@ impl Reader {
     fn connect(&self, worker: Id) -> io::Result<UnixStream> {
         let path = sys::socket_path(self.directory.as_fd(), self.directory.path(), &name::socket(worker));
         let address = SocketAddrUnix::new(path.as_path())?;
-        let descriptor = open_socket()?;
+        let descriptor = sys::open_socket()?;
         set_socket_timeout(&descriptor, Timeout::Recv, Some(PATIENCE))?;
         set_socket_timeout(&descriptor, Timeout::Send, Some(PATIENCE))?;
         rustix::io::retry_on_intr(|| connect(&descriptor, &address))?;
@@ -195,19 +195,6 @@ impl Reader {
         let connections = self.connections.get_or_init(Mutex::default);
         act(&mut connections.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-#[cfg(target_os = "linux")]
-fn open_socket() -> io::Result<std::os::fd::OwnedFd> {
-    let flags = rustix::net::SocketFlags::CLOEXEC;
-    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_socket() -> io::Result<std::os::fd::OwnedFd> {
-    let descriptor = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-    rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC)?;
-    Ok(descriptor)
 }
 
 /// Ask for a payload, and keep the connection only if it answers that question.

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::budget::Charge;
 use crate::pool::Pool;
+use crate::sys;
 
 /// A mapping of this process that is being filled from its start.
 ///
@@ -92,20 +93,8 @@ impl RegionMut {
     }
 
     /// Give the mapping at least `capacity` bytes; the filled bytes stay.
-    #[cfg(target_os = "linux")]
     pub(crate) fn resize(&mut self, capacity: usize) -> io::Result<()> {
-        // SAFETY: the map is anonymous, so growing it cannot reach past the end of a file, and
-        // `&mut self` shows that nothing borrows the bytes that may move.
-        unsafe { self.map_mut().remap(capacity, memmap2::RemapOptions::new().may_move(true)) }
-    }
-
-    /// Give the mapping at least `capacity` bytes; the filled bytes stay.
-    #[cfg(not(target_os = "linux"))]
-    pub(crate) fn resize(&mut self, capacity: usize) -> io::Result<()> {
-        let mut larger = MmapMut::map_anon(capacity)?;
-        larger[..self.filled].copy_from_slice(self.filled());
-        self.map = Some(larger);
-        Ok(())
+        sys::grow(self.map_mut(), capacity)
     }
 
     /// Finish: from now on the bytes never change.
@@ -279,8 +268,8 @@ impl fmt::Debug for Region {
     }
 }
 
-// Miri has no locks of files, no private directories and no memory files.
-#[cfg(all(test, not(miri)))]
+// Miri has no locks of files, no private directories and no memory files; nor have other systems the last.
+#[cfg(all(test, not(miri), not(mcpgateway_portable)))]
 mod tests {
     use std::os::fd::AsRawFd;
     use std::sync::mpsc::{Receiver, Sender, channel};

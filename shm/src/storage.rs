@@ -22,6 +22,8 @@ const COPIED_AT_ONCE: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Filling {
     file: File,
+    /// The same, open for reading only, where it cannot be opened again.
+    reader: Option<File>,
     tier: Tier,
     reserved: u64,
 }
@@ -29,18 +31,19 @@ pub(crate) struct Filling {
 impl Filling {
     /// A memory file, to be sealed.
     pub(crate) fn in_memory() -> io::Result<Self> {
-        Ok(Self { file: sys::memory_file()?, tier: Tier::Memory, reserved: 0 })
+        Ok(Self { file: sys::memory_file()?, reader: None, tier: Tier::Memory, reserved: 0 })
     }
 
     /// A file without a name in the directory.
     pub(crate) fn on_disk(directory: &Directory) -> io::Result<Self> {
-        let file = match sys::unnamed_file(directory.as_fd()) {
+        let (file, reader) = match sys::unnamed_file(directory.as_fd()) {
             Err(cause) if cause.kind() == io::ErrorKind::Unsupported => {
-                directory.create_partial().map_err(io::Error::from)?.keep_unnamed()?
+                let (file, reader) = directory.create_partial().map_err(io::Error::from)?.keep_unnamed()?;
+                (file, Some(reader))
             }
-            opened => opened?,
+            opened => (opened?, None),
         };
-        Ok(Self { file, tier: Tier::File, reserved: 0 })
+        Ok(Self { file, reader, tier: Tier::File, reserved: 0 })
     }
 
     pub(crate) fn tier(&self) -> Tier {
@@ -105,7 +108,8 @@ impl Filling {
             }
             _ => self.finish_on_disk(len, checksum)?,
         }
-        let Ok(file) = sys::reopen_read_only(&self.file) else {
+        let reader = self.reader.map_or_else(|| sys::reopen_read_only(&self.file), Ok);
+        let Ok(file) = reader else {
             let map = map(&self.file, len)?;
             // What was sealed can be handed out even with a descriptor that was made for writing.
             return Ok(((self.tier == Tier::Memory).then_some(self.file), map));

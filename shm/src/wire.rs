@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    SendAncillaryMessage, recvmsg, sendmsg,
 };
 
 use crate::id::Id;
+use crate::sys;
 
 /// Bytes of a question.
 pub(crate) const QUESTION: usize = 32;
@@ -109,7 +110,7 @@ pub(crate) fn send(stream: &UnixStream, answer: Answer, file: Option<&File>) -> 
         control.push(SendAncillaryMessage::ScmRights(descriptor.as_slice()));
     }
     let bytes = answer.encode();
-    let sent = sendmsg(stream, &[IoSlice::new(&bytes)], &mut control, send_flags())?;
+    let sent = sendmsg(stream, &[IoSlice::new(&bytes)], &mut control, sys::SEND_FLAGS)?;
     if sent == ANSWER { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
 }
 
@@ -145,22 +146,23 @@ fn receive_some(stream: &UnixStream, room: &mut [u8]) -> io::Result<(usize, Opti
     let received = loop {
         // A worker answers within tens of microseconds; to be woken up takes as long again.
         let flags = if Instant::now() < deadline { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
-        match receive(flags | receive_flags()) {
+        match receive(flags | sys::RECEIVE_FLAGS) {
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if flags.contains(RecvFlags::DONTWAIT) => std::thread::yield_now(),
             received => break received?,
         }
     };
     // All are taken out, so that what is too much is closed.
-    let mut files: Vec<File> = control
+    let files: io::Result<Vec<File>> = control
         .drain()
         .filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
             _ => None,
         })
         .flatten()
-        .map(File::from)
+        .map(sys::received)
         .collect();
+    let mut files = files?;
     if received.flags.contains(ReturnFlags::CTRUNC) {
         return Err(invalid("the descriptor was cut off: this process may have no more open files"));
     }
@@ -169,26 +171,6 @@ fn receive_some(stream: &UnixStream, room: &mut [u8]) -> io::Result<(usize, Opti
 
 fn invalid(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
-#[cfg(target_os = "linux")]
-fn send_flags() -> SendFlags {
-    SendFlags::NOSIGNAL | SendFlags::DONTWAIT
-}
-
-#[cfg(not(target_os = "linux"))]
-fn send_flags() -> SendFlags {
-    SendFlags::empty()
-}
-
-#[cfg(target_os = "linux")]
-fn receive_flags() -> RecvFlags {
-    RecvFlags::CMSG_CLOEXEC
-}
-
-#[cfg(not(target_os = "linux"))]
-fn receive_flags() -> RecvFlags {
-    RecvFlags::empty()
 }
 
 // Miri has no locks of files, no private directories and no descriptors to pass.

@@ -63,6 +63,10 @@ impl SpoolWriter {
         if writer.tier() == Tier::Heap {
             writer.move_to_memory_file()?;
         }
+        if writer.tier() == Tier::Pool {
+            // Without memory files it is a private one that is handed over.
+            writer.move_to_disk(len)?;
+        }
         Ok(writer)
     }
 
@@ -82,6 +86,10 @@ impl SpoolWriter {
         match &mut self.stage {
             Stage::Heap(body) => body.extend_from_slice(bytes),
             Stage::Pool(region) => region.write(bytes).map_err(failed)?,
+            Stage::File(filling) if filling.tier() == Tier::File => {
+                let failed = |cause| self.spool.directory_handle().error("writing to a file", cause);
+                filling.write_at(bytes, self.len).map_err(failed)?;
+            }
             Stage::File(filling) => filling.write_at(bytes, self.len).map_err(failed)?,
         }
         self.hasher.update(bytes);
@@ -132,7 +140,7 @@ impl SpoolWriter {
         std::mem::replace(&mut self.stage, Stage::Heap(Vec::new()))
     }
 
-    #[cfg(all(test, not(miri)))]
+    #[cfg(all(test, not(miri), not(mcpgateway_portable)))]
     pub(crate) fn charged(&self) -> u64 {
         self.charge.bytes()
     }

@@ -4,15 +4,22 @@
 //! [`Unsupported`](std::io::ErrorKind::Unsupported), bodies stay in the pool or go to a private file,
 //! and that file is what crosses processes.
 
-#[cfg(target_os = "linux")]
+//!
+//! With `--cfg mcpgateway_portable` Linux takes the way of the others, so that its tests run there, too: see
+//! `make test-portable`.
+
+#[cfg(all(target_os = "linux", not(mcpgateway_portable)))]
 mod linux;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(mcpgateway_portable)))]
 pub(crate) use linux::*;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), mcpgateway_portable))]
 mod other;
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), mcpgateway_portable))]
 pub(crate) use other::*;
+
+mod peer;
+pub(crate) use peer::peer_user;
 
 use std::io;
 

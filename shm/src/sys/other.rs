@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+
+use memmap2::MmapMut;
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, socket};
 
 fn unsupported<T>() -> io::Result<T> {
     Err(io::ErrorKind::Unsupported.into())
@@ -61,10 +64,32 @@ pub(crate) fn socket_path(_: BorrowedFd<'_>, path: &Path, name: &str) -> PathBuf
     path.join(name)
 }
 
-/// The user at the other end.
-pub(crate) fn peer_user(stream: &UnixStream) -> io::Result<u32> {
-    let (mut user, mut group) = (0, 0);
-    // SAFETY: the descriptor is open, and both pointers are to numbers of the right type.
-    let status = unsafe { libc::getpeereid(stream.as_raw_fd(), &raw mut user, &raw mut group) };
-    if status == 0 { Ok(user) } else { Err(io::Error::last_os_error()) }
+/// A socket to connect with, which a program that is started does not inherit.
+pub(crate) fn open_socket() -> io::Result<OwnedFd> {
+    let descriptor = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
+    Ok(descriptor)
 }
+
+/// The sockets of a listener do not wait by themselves.
+pub(crate) const SEND_FLAGS: SendFlags = SendFlags::empty();
+
+/// What is received is closed on exec by [`received`].
+pub(crate) const RECEIVE_FLAGS: RecvFlags = RecvFlags::empty();
+
+/// A file whose descriptor came over a socket.
+pub(crate) fn received(descriptor: OwnedFd) -> io::Result<File> {
+    fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
+    Ok(descriptor.into())
+}
+
+/// Give `map`, of anonymous memory, `len` bytes; those it has stay, by a copy.
+pub(crate) fn grow(map: &mut MmapMut, len: usize) -> io::Result<()> {
+    let mut larger = MmapMut::map_anon(len)?;
+    larger[..map.len()].copy_from_slice(map);
+    *map = larger;
+    Ok(())
+}
+
+/// There is no such advice here.
+pub(crate) fn advise_huge_pages(_: &MmapMut) {}

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 pub const MIB: u64 = 1 << 20;
+/// Whether there are sealed memory files; else what is shared goes to disk.
+pub const MEMORY_FILES: bool = cfg!(not(mcpgateway_portable));
 pub const MINUTE: Duration = Duration::from_secs(60);
 
 /// A directory that spools accept: nobody else may look into it.
