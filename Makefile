@@ -195,8 +195,12 @@ test-portable: ## The tests of shm by the ways of systems without sealed memory 
 	RUSTFLAGS='--cfg mcpgateway_portable' cargo test --package mcpgateway_shm --target-dir target/portable $(ARGS)
 
 .PHONY: soak
-soak: $(INSTALLED)/test $(MCP1)/.installed nginx ## The Python tests that are too long for every run
+soak: soak-rust $(INSTALLED)/test $(MCP1)/.installed nginx ## The tests that are too long for every run
 	$(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)
+
+.PHONY: soak-rust
+soak-rust: ## Only those in Rust: a million changed references, a thousand workers killed, 200 failed system calls
+	MCPGATEWAY_SOAK=1 cargo test --package mcpgateway_shm --test spool --test processes
 
 .PHONY: miri
 miri: ## The tests of shm under Miri, which finds undefined behaviour (needs the nightly component miri)

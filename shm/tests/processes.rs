@@ -12,11 +12,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use mcpgateway_shm::{
-    ErrorKind, PayloadRef, ShareOptions, Spool, SpoolOptions, Tier, Usage, list, open, sweep,
+    ErrorKind, FileRules, PayloadRef, ShareOptions, Spool, SpoolOptions, Tier, Usage, list, open, sweep,
 };
 
 mod support;
-use support::{MEMORY_FILES, MIB, MINUTE, bytes, private_directory};
+use support::{MEMORY_FILES, MIB, MINUTE, bytes, is_soak, private_directory};
 
 const TASK: &str = "MCPGATEWAY_SHM_TASK";
 const DIRECTORY: &str = "MCPGATEWAY_SHM_DIRECTORY";
@@ -140,6 +140,7 @@ fn child() {
         "no_descriptor" => child_no_descriptor(directory),
         "few_descriptors" => child_few_descriptors(directory),
         "small_disk" => child_small_disk(directory),
+        "clone" => child_clone(directory),
         "small_memory" => child_small_memory(directory),
         "every_call" => child_every_call(directory),
         other => panic!("no task {other}"),
@@ -458,7 +459,7 @@ fn nothing_is_left_of_workers_that_were_killed_at_any_moment() {
     let outer = private_directory();
     let path = Some(outer.path());
     let mut random = 12345_u64;
-    for _ in 0..25 {
+    for _ in 0..if is_soak() { 250 } else { 25 } {
         let mut workers: Vec<Running> = (0..4).map(|_| Running::start("work", outer.path())).collect();
         for worker in &mut workers {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -688,6 +689,67 @@ fn a_full_file_system_is_an_error_that_names_it() {
     assert_eq!(answer(&output, "used"), format!("{:?}", Usage::default()));
 }
 
+/// Mounts a file system that can share blocks over the directory; only root may.
+fn child_clone(directory: &Path) {
+    // SAFETY: takes a number only.
+    let alone = unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0 && mount_privately();
+    let mounted =
+        if alone { mount_btrfs(directory) } else { Err("a mount namespace needs privileges".into()) };
+    if let Err(reason) = mounted {
+        println!("skipped={reason}");
+        return;
+    }
+    let source = directory.join("source");
+    let options = SpoolOptions { disk_budget: Some(256 * MIB), ..options_in(&directory.join("spool"), 0) };
+    let spool = Spool::new(options).expect("a spool");
+    let contents = bytes(40 * MIB + 5);
+    std::fs::write(&source, &contents).expect("room for one");
+    let sync = || rustix::fs::syncfs(std::fs::File::open(directory).expect("there")).expect("synced");
+    sync();
+    // Of copies there is no room for one more.
+    let before = rustix::fs::statvfs(directory).expect("mounted");
+    let clones: Vec<_> =
+        (0..4).map(|_| spool.open_file(&source, FileRules::default()).expect("no room is needed")).collect();
+    sync();
+    let after = rustix::fs::statvfs(directory).expect("mounted");
+    std::fs::write(&source, "another content").expect("room");
+    let right =
+        clones.iter().all(|clone| clone.tier() == Tier::File && clone[..] == contents && clone.is_intact());
+    let taken = (before.f_bfree - after.f_bfree) * before.f_frsize;
+    println!("cloned={right} {}", taken < 8 * MIB);
+}
+
+/// A btrfs of 128 MiB in a file beside `directory`, where the machine has what that takes.
+fn mount_btrfs(directory: &Path) -> Result<(), String> {
+    let image = directory.with_extension("image");
+    let file = std::fs::File::create(&image).map_err(|error| error.to_string())?;
+    file.set_len(128 * MIB).map_err(|error| error.to_string())?;
+    let succeeds = |command: &mut Command| match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).replace('\n', " ")))
+        }
+        Err(error) => Err(format!("{command:?}: {error}")),
+    };
+    succeeds(Command::new("mkfs.btrfs").args(["--quiet", "--mixed"]).arg(&image))?;
+    succeeds(Command::new("mount").args(["-t", "btrfs", "-o", "loop"]).args([&image, directory]))?;
+    std::fs::remove_file(&image).map_err(|error| error.to_string())
+}
+
+#[cfg(not(mcpgateway_portable))]
+#[test]
+fn a_file_of_others_shares_its_blocks_where_the_file_system_can() {
+    let outer = private_directory();
+    let directory = outer.path().join("mounted");
+    std::fs::create_dir(&directory).expect("ours");
+    let output = run("clone", &directory);
+    if String::from_utf8_lossy(&output.stdout).contains("skipped=") {
+        println!("skipped: {}", answer(&output, "skipped"));
+        return;
+    }
+    assert_eq!(answer(&output, "cloned"), "true true");
+}
+
 /// A body of 1 GiB with the default budgets, in a control group of 96 MiB.
 fn child_small_memory(directory: &Path) {
     let spool = Spool::new(SpoolOptions { directory: Some(directory.to_owned()), ..SpoolOptions::default() })
@@ -802,7 +864,7 @@ fn each_system_call_may_fail_once_and_all_errors_are_typed() {
         ("sendmsg", "ENOBUFS"),
         ("recvmsg", "ENOMEM"),
     ];
-    let most = if cfg!(debug_assertions) { 4 } else { 20 };
+    let most = if is_soak() { 20 } else { 4 };
     let mut failed = 0;
     for (call, error) in calls {
         for nth in 1..=most {

@@ -465,7 +465,8 @@ def test_a_durable_payload_outlives_its_worker_until_it_expires(directory: Path)
     assert used(spool) == NOTHING
 
 
-def test_workers_killed_at_random_moments_leave_nothing_behind(directory: Path) -> None:
+@pytest.mark.parametrize("rounds", [8, pytest.param(100, marks=pytest.mark.soak)])
+def test_workers_killed_at_random_moments_leave_nothing_behind(directory: Path, rounds: int) -> None:
     spool = shm.Spool(directory=directory, memory_budget=32 * MIB, disk_budget=256 * MIB)
     busy = """
         import sys
@@ -478,13 +479,13 @@ def test_workers_killed_at_random_moments_leave_nothing_behind(directory: Path) 
             spool.put(bytes(40 << 20))
             payload.share(ttl=0.5)
     """
-    for round_ in range(8):
+    for round_ in range(rounds):
         process = start_python(busy, directory)
         assert process.stdout is not None
         process.stdout.readline()
         # How far it comes is what differs from round to round, whatever the machine.
         wait_until(lambda: used(spool)["memory"] > 0, what="it has begun")
-        for _ in range(round_ * 40):
+        for _ in range(round_ % 8 * 40):
             used(spool)
         kill(process)
     spool.sweep()

@@ -11,6 +11,11 @@ pub const MIB: u64 = 1 << 20;
 pub const MEMORY_FILES: bool = cfg!(not(mcpgateway_portable));
 pub const MINUTE: Duration = Duration::from_secs(60);
 
+/// Whether these are the long runs, of `make soak`.
+pub fn is_soak() -> bool {
+    std::env::var_os("MCPGATEWAY_SOAK").is_some()
+}
+
 /// A directory that spools accept: nobody else may look into it.
 pub fn private_directory() -> TempDir {
     let private = fs::Permissions::from_mode(0o700);
