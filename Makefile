@@ -194,6 +194,11 @@ conformance: $(INSTALLED)/test $(KIT)/.installed ## What the MCP conformance kit
 test-portable: ## The tests of shm by the ways of systems without sealed memory files
 	RUSTFLAGS='--cfg mcpgateway_portable' cargo test --package mcpgateway_shm --target-dir target/portable $(ARGS)
 
+.PHONY: asan
+asan: ## The tests of shm under AddressSanitizer, which finds misuse of memory
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address' ASAN_OPTIONS=detect_leaks=0 cargo test --package mcpgateway_shm \
+		--target $$(rustc -vV | sed -n 's/^host: //p') --target-dir target/asan --lib --test spool $(ARGS)
+
 .PHONY: soak
 soak: soak-rust $(INSTALLED)/test $(MCP1)/.installed nginx ## The tests that are too long for every run
 	$(BIN)/python -m pytest -m soak --timeout 1800 $(ARGS)
