@@ -1,6 +1,6 @@
 """The native module, as the package wraps it. Not to be imported from outside the package."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex, final, overload
@@ -12,20 +12,28 @@ from mcpgateway_rust._types import Buffer, Headers, Listing, Mutation, SpoolStat
 from mcpgateway_rust.exceptions import GatewayError
 
 __all__ = [
+    "Agent",
+    "AgentEvent",
     "AgentReply",
+    "AgentStream",
+    "Artifact",
     "Batch",
     "BodyStream",
     "BodyWriter",
     "Client",
+    "Collected",
     "Content",
     "Delivery",
     "Document",
+    "Message",
     "Node",
+    "Part",
     "Payload",
     "PayloadRef",
     "PendingResponse",
     "PendingStream",
     "Progress",
+    "ReplyPart",
     "Response",
     "ServerRequest",
     "Spool",
@@ -365,11 +373,159 @@ class Document(Node):
         """
 
 @final
-class AgentReply:
-    """A JSON-RPC reply of an A2A agent, looked into where it lies.
+class Part:
+    """A part of a message: text, bytes, a URL or JSON. Held, not copied, until the message is sent.
+
+    Raises:
+        InvalidRequest: `metadata` is no JSON object.
+    """
+
+    @staticmethod
+    def text(
+        text: str | Buffer,
+        *,
+        filename: str | None = None,
+        media_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Part:
+        """Text: a str, or a buffer of UTF-8, which is checked when it is sent. A str that is ASCII is not copied."""
+    @staticmethod
+    def raw(
+        raw: Buffer,
+        *,
+        filename: str | None = None,
+        media_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Part:
+        """Bytes: a buffer, borrowed from 64 KiB on, which becomes base64 while it is sent."""
+    @staticmethod
+    def url(
+        url: str,
+        *,
+        filename: str | None = None,
+        media_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Part:
+        """The address of bytes, which the agent fetches."""
+    @staticmethod
+    def data(
+        data: Any,
+        *,
+        filename: str | None = None,
+        media_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Part:
+        """JSON: a node, a buffer of JSON, which is checked when it is sent, or what Python's `json` can write."""
+    @staticmethod
+    def file(
+        path: str | PathLike[str],
+        *,
+        filename: str | None = None,
+        media_type: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        trusted: bool = False,
+    ) -> Part:
+        """The bytes of a file, as `raw`: copied into memory, or memory-mapped with `trusted=True`.
+
+        Args:
+            path: The file.
+            filename: What to call it; the last part of `path` by default.
+            media_type: Such as `"application/pdf"`.
+            metadata: A JSON object.
+            trusted: Whether you vouch that nobody shortens the file until it is sent: that would end this process.
+
+        Raises:
+            Denied: It is no regular file.
+            FileError: It cannot be read.
+        """
+    @property
+    def kind(self) -> Literal["text", "raw", "url", "data"]: ...
+    @property
+    def filename(self) -> str | None: ...
+    @property
+    def media_type(self) -> str | None: ...
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its content, before they are encoded."""
+
+@final
+class Message:
+    """A message to an agent.
 
     Args:
-        document: Such as `await response.document()`.
+        parts: What it says: a list of `Part` or str, or one of these.
+        role: Who says it.
+        message_id: By what it is known; a random UUID each time it is sent by default.
+        task_id: The task that it belongs to.
+        context_id: The context that it belongs to.
+        reference_task_ids: Tasks that it speaks of.
+        extensions: URIs of extensions that it makes use of.
+        metadata: A JSON object.
+    """
+
+    def __new__(
+        cls,
+        parts: Sequence[Part | str] | Part | str,
+        *,
+        role: Literal["user", "agent"] = "user",
+        message_id: str | None = None,
+        task_id: str | None = None,
+        context_id: str | None = None,
+        reference_task_ids: Sequence[str] = ...,
+        extensions: Sequence[str] = ...,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Message: ...
+    @property
+    def role(self) -> Literal["user", "agent"]: ...
+    @property
+    def parts(self) -> list[Part]: ...
+    @property
+    def message_id(self) -> str | None: ...
+
+@final
+class ReplyPart:
+    """A part of what an agent said, of either generation, looked into where it lies."""
+
+    @property
+    def kind(self) -> Literal["text", "raw", "url", "data"] | None:
+        """None if it is nothing of A2A."""
+    @property
+    def node(self) -> Node:
+        """The part, as it was received."""
+    @property
+    def text(self) -> str | None:
+        """The text of a text part, as a str; see `payload` for large ones. None if it is no text part."""
+    @property
+    def url(self) -> str | None:
+        """The address of a url part; None if it is none."""
+    @property
+    def data(self) -> Node | None:
+        """The JSON of a data part; None if it is none."""
+    @property
+    def filename(self) -> str | None: ...
+    @property
+    def media_type(self) -> str | None: ...
+    @property
+    def metadata(self) -> Node | None: ...
+    def payload(self) -> Payload:
+        """The bytes of a raw part, of a text part as UTF-8, or of a data part as JSON; made without the GIL.
+
+        Raises:
+            WrongKind: It is a url part, or nothing of A2A.
+            JsonError: Its base64 is none; `.pointer` and `.offset` say where.
+            QuotaExceeded: There is no memory.
+        """
+    def payload_async(self) -> NativeFuture[Payload]:
+        """Await what `payload` returns, made on a thread of its own: for large parts, in a loop."""
+    def base64(self) -> Payload:
+        """The decoded bytes of a raw part; `WrongKind` if it is none. Else as `payload`."""
+
+@final
+class AgentReply:
+    """The reply of an A2A agent of either generation, looked into where it lies.
+
+    Args:
+        document: A JSON-RPC reply, such as `await response.document()`.
 
     Raises:
         InvalidReply: It is no object, or has the same key twice.
@@ -378,21 +534,140 @@ class AgentReply:
     def __new__(cls, document: Document) -> AgentReply: ...
     @property
     def id(self) -> Node | None:
-        """The id of the call that this answers."""
+        """The id of the call that this answers; None over plain HTTP."""
     @property
     def result(self) -> Node | None:
-        """What came of the call: a task or a message."""
+        """What came of the call."""
     @property
     def error(self) -> Node | None:
         """Why nothing came of it."""
     @property
+    def kind(self) -> Literal["task", "message", "status-update", "artifact-update"] | None:
+        """What the result is."""
+    @property
+    def node(self) -> Node | None:
+        """The task or message, without what wraps it."""
+    @property
+    def task_id(self) -> str | None:
+        """The task that it is, or belongs to."""
+    @property
+    def context_id(self) -> str | None:
+        """The context that it belongs to."""
+    @property
+    def state(self) -> str | None:
+        """How far the task is, such as `"completed"` or `"input-required"`, whatever the generation calls it."""
+    @property
+    def message(self) -> Node | None:
+        """The message itself, or that of the task's status."""
+    @property
     def artifacts(self) -> list[Node]:
         """The artifacts of a task."""
     @property
-    def parts(self) -> list[Node]:
-        """The parts of a message, or of all artifacts of a task; `part["raw"].base64()` is a file's bytes."""
+    def parts(self) -> list[ReplyPart]:
+        """The parts of a message, or of all artifacts of a task."""
+    @property
+    def text(self) -> str:
+        """The text of all of `parts`, one after the other, as a str."""
     def with_id(self, id: Any) -> Payload:  # noqa: A002 - as JSON-RPC calls it
-        """The same reply to the call `id`, as a rope: no other byte is touched, and none is copied."""
+        """The same reply to the call `id`, as a rope: no other byte is touched, and none is copied.
+
+        What came over plain HTTP is put into an envelope of JSON-RPC.
+        """
+    def translated(self, version: str, binding: str = "JSONRPC") -> Payload:
+        """The result as `version` has it over `binding`, as a rope around the bytes of its parts.
+
+        Raises:
+            Unsupported: The result is neither a task nor a message.
+        """
+
+@final
+class AgentEvent:
+    """An event of an A2A agent, looked into where it lies."""
+
+    @property
+    def kind(self) -> Literal["task", "message", "status-update", "artifact-update"]: ...
+    @property
+    def node(self) -> Node:
+        """The task, message or update, without what wraps it."""
+    @property
+    def task_id(self) -> str | None: ...
+    @property
+    def context_id(self) -> str | None: ...
+    @property
+    def state(self) -> str | None:
+        """How far the task is, such as `"working"`, if the event says so."""
+    @property
+    def message(self) -> Node | None:
+        """The message itself, or that of the status."""
+    @property
+    def artifacts(self) -> list[Node]:
+        """The artifact of an update, or those of a task."""
+    @property
+    def parts(self) -> list[ReplyPart]:
+        """Its parts: of the message, of the status's message, or of the artifacts."""
+    @property
+    def text(self) -> str:
+        """The text of all of `parts`, one after the other, as a str."""
+    @property
+    def artifact_id(self) -> str | None:
+        """The id of the artifact that an update is of."""
+    @property
+    def append(self) -> bool:
+        """Whether an update adds to an artifact that is there."""
+    @property
+    def last_chunk(self) -> bool:
+        """Whether nothing is added to the artifact after this."""
+    @property
+    def is_after_break(self) -> bool:
+        """Whether it is the first since the stream broke: a task then says all that came before."""
+    def payload(self) -> Payload:
+        """The text it came as: JSON."""
+    def translated(self, version: str, binding: str = "JSONRPC") -> Payload:
+        """The event as `version` has it over `binding`, as a rope around the bytes of its parts."""
+
+@final
+class Artifact:
+    """An artifact, with its chunks in one piece."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def text(self) -> Payload:
+        """All of its text parts, one after the other, as UTF-8."""
+    @property
+    def raw(self) -> Payload:
+        """All of its raw parts, decoded, one after the other."""
+    @property
+    def others(self) -> list[ReplyPart]:
+        """Its data and url parts."""
+    @property
+    def filename(self) -> str | None: ...
+    @property
+    def media_type(self) -> str | None: ...
+    @property
+    def is_complete(self) -> bool:
+        """Whether the agent said that no more of it comes."""
+
+@final
+class Collected:
+    """What came of a stream, when all has come."""
+
+    @property
+    def artifacts(self) -> list[Artifact]: ...
+    @property
+    def parts(self) -> list[ReplyPart]:
+        """The parts of the message that ended it, or of the last status's message."""
+    @property
+    def node(self) -> Node | None:
+        """The last task, message or status."""
+    @property
+    def task_id(self) -> str | None: ...
+    @property
+    def context_id(self) -> str | None: ...
+    @property
+    def state(self) -> str | None: ...
 
 @final
 class Progress:
@@ -662,6 +937,95 @@ class Client:
     def start(self, method: str, url: str, **options: Any) -> PendingResponse: ...
     def stream(self, method: str, url: str, **options: Any) -> NativeFuture[StreamingResponse]: ...
     def start_stream(self, method: str, url: str, **options: Any) -> PendingStream: ...
+    def close(self) -> None: ...
+
+@final
+class Agent:
+    """An agent, and how it is talked to."""
+
+    def __new__(
+        cls,
+        client: Client,
+        url: str,
+        *,
+        version: str,
+        binding: str,
+        tenant: str | None,
+        extensions: Sequence[str],
+        query: Sequence[tuple[str, str]],
+        trust_card: bool,
+    ) -> Agent: ...
+    @overload
+    def card(self, blocking: Literal[True], **options: Any) -> Document: ...
+    @overload
+    def card(self, blocking: Literal[False], **options: Any) -> NativeFuture[Document]: ...
+    @overload
+    def send(self, blocking: Literal[True], message: Any, **options: Any) -> AgentReply: ...
+    @overload
+    def send(self, blocking: Literal[False], message: Any, **options: Any) -> NativeFuture[AgentReply]: ...
+    @overload
+    def stream(self, blocking: Literal[True], message: Any, reattach: int, **options: Any) -> AgentStream: ...
+    @overload
+    def stream(
+        self, blocking: Literal[False], message: Any, reattach: int, **options: Any
+    ) -> NativeFuture[AgentStream]: ...
+    @overload
+    def subscribe(self, blocking: Literal[True], task_id: str, reattach: int, **options: Any) -> AgentStream: ...
+    @overload
+    def subscribe(
+        self, blocking: Literal[False], task_id: str, reattach: int, **options: Any
+    ) -> NativeFuture[AgentStream]: ...
+    @overload
+    def get_task(self, blocking: Literal[True], task_id: str, **options: Any) -> AgentReply: ...
+    @overload
+    def get_task(self, blocking: Literal[False], task_id: str, **options: Any) -> NativeFuture[AgentReply]: ...
+    @overload
+    def cancel_task(self, blocking: Literal[True], task_id: str, **options: Any) -> AgentReply: ...
+    @overload
+    def cancel_task(self, blocking: Literal[False], task_id: str, **options: Any) -> NativeFuture[AgentReply]: ...
+    @overload
+    def list_tasks(self, blocking: Literal[True], **options: Any) -> AgentReply: ...
+    @overload
+    def list_tasks(self, blocking: Literal[False], **options: Any) -> NativeFuture[AgentReply]: ...
+    @overload
+    def create_push_config(self, blocking: Literal[True], task_id: str, config: Any, **options: Any) -> Node: ...
+    @overload
+    def create_push_config(
+        self, blocking: Literal[False], task_id: str, config: Any, **options: Any
+    ) -> NativeFuture[Node]: ...
+    @overload
+    def get_push_config(self, blocking: Literal[True], task_id: str, config_id: str, **options: Any) -> Node: ...
+    @overload
+    def get_push_config(
+        self, blocking: Literal[False], task_id: str, config_id: str, **options: Any
+    ) -> NativeFuture[Node]: ...
+    @overload
+    def list_push_configs(self, blocking: Literal[True], task_id: str, **options: Any) -> list[Node]: ...
+    @overload
+    def list_push_configs(self, blocking: Literal[False], task_id: str, **options: Any) -> NativeFuture[list[Node]]: ...
+    @overload
+    def delete_push_config(self, blocking: Literal[True], task_id: str, config_id: str, **options: Any) -> None: ...
+    @overload
+    def delete_push_config(
+        self, blocking: Literal[False], task_id: str, config_id: str, **options: Any
+    ) -> NativeFuture[None]: ...
+    @overload
+    def extended_card(self, blocking: Literal[True], **options: Any) -> Node: ...
+    @overload
+    def extended_card(self, blocking: Literal[False], **options: Any) -> NativeFuture[Node]: ...
+
+@final
+class AgentStream:
+    """The events of an agent."""
+
+    @overload
+    def next(self, blocking: Literal[True]) -> AgentEvent | None: ...
+    @overload
+    def next(self, blocking: Literal[False]) -> NativeFuture[AgentEvent | None]: ...
+    @overload
+    def collect(self, blocking: Literal[True]) -> Collected: ...
+    @overload
+    def collect(self, blocking: Literal[False]) -> NativeFuture[Collected]: ...
     def close(self) -> None: ...
 
 @final

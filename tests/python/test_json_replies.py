@@ -126,7 +126,7 @@ async def test_what_an_agent_says_is_looked_into_and_passed_on(agent: NativeServ
     async with AsyncA2AClient(f"{agent.url}/a2a") as client:
         response = await client.invoke(text_of({**call, "params": {"message": message}}))
     reply = AgentReply(await response.document())
-    assert (reply.id == 41, reply.error, [part["text"] == "hello" for part in reply.parts]) == (True, None, [True])
+    assert (reply.id == 41, reply.error, [part.text for part in reply.parts]) == (True, None, ["hello"])
     assert json.loads(bytes(reply.with_id("mine"))) == {**json.loads(response.text), "id": "mine"}
 
 
@@ -134,11 +134,11 @@ def test_the_parts_of_a_message_and_those_of_a_task_are_found() -> None:
     message, task = reply_of({"id": 1, "result": MESSAGE}), reply_of({"id": "x", "result": TASK})
     assert message.result is not None
     assert (message.result == MESSAGE, message.error, message.artifacts) == (True, None, [])
-    assert [part.value() for part in message.parts] == MESSAGE["parts"]
-    assert bytes(message.parts[1]["file"]["bytes"].base64()) == b"ABC"
+    assert [part.node.value() for part in message.parts] == MESSAGE["parts"]
+    assert bytes(message.parts[1].base64()) == b"ABC"
     assert [artifact.value() for artifact in task.artifacts] == TASK["artifacts"]
-    assert [part.value() for part in task.parts] == [{"text": "a"}, {"text": "b"}, {"raw": "QQ"}]
-    assert bytes(task.parts[2]["raw"].base64()) == b"A"
+    assert [part.node.value() for part in task.parts] == [{"text": "a"}, {"text": "b"}, {"raw": "QQ"}]
+    assert bytes(task.parts[2].base64()) == b"A"
 
 
 def test_a_reply_of_failure_has_an_error_and_no_result() -> None:

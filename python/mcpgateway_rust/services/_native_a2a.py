@@ -7,12 +7,37 @@ from types import TracebackType
 from typing import Any, Literal, Self, Unpack
 
 from mcpgateway_rust import _native
-from mcpgateway_rust._native import AgentReply, Response, invoke_agent
+from mcpgateway_rust._native import (
+    AgentEvent,
+    AgentReply,
+    Artifact,
+    Collected,
+    Message,
+    Part,
+    ReplyPart,
+    Response,
+    invoke_agent,
+)
 from mcpgateway_rust._types import Body, Buffer
-from mcpgateway_rust.client import AsyncClient, Call, Client, ClientOptions, RequestOptions
+from mcpgateway_rust.client import Call, RequestOptions
 from mcpgateway_rust.exceptions import GatewayError
+from mcpgateway_rust.services._agents import AgentCalls, AgentOptions, AsyncAgentCalls
 
-__all__ = ["A2AClient", "AgentReply", "AsyncA2AClient", "Batch", "invoke_agent", "invoke_agent_async", "invoke_many"]
+__all__ = [
+    "A2AClient",
+    "AgentEvent",
+    "AgentReply",
+    "Artifact",
+    "AsyncA2AClient",
+    "Batch",
+    "Collected",
+    "Message",
+    "Part",
+    "ReplyPart",
+    "invoke_agent",
+    "invoke_agent_async",
+    "invoke_many",
+]
 
 # Results that are awaited at a time where all of them are wanted: the loop is woken once for these.
 _RESULTS_AT_ONCE = 256
@@ -94,17 +119,17 @@ class Batch:
         self._native.cancel()
 
 
-class AsyncA2AClient:
+class AsyncA2AClient(AsyncAgentCalls):
     """A client for one agent, for asyncio and uvloop.
 
     Args:
-        url: The agent.
-        **options: See `mcpgateway_rust.client.ClientOptions`.
+        url: The agent: where its card is (`.json`), or below, at `/.well-known/agent-card.json`. If both a version
+            and a binding are given, and for `invoke`, it is where the agent answers.
+        **options: See `mcpgateway_rust.services.a2a_service.AgentOptions`.
     """
 
-    def __init__(self, url: str, **options: Unpack[ClientOptions]) -> None:
-        self.url = url
-        self._client = AsyncClient(**options)
+    def __init__(self, url: str, **options: Unpack[AgentOptions]) -> None:
+        super().__init__(url, options)
 
     def invoke(self, body: Body = None, *, method: str = "POST", **options: Unpack[RequestOptions]) -> Call:
         """Send `body` to the agent and await its reply; see `AsyncClient.request`."""
@@ -136,12 +161,11 @@ class AsyncA2AClient:
         await self.aclose()
 
 
-class A2AClient:
+class A2AClient(AgentCalls):
     """A client for one agent, for threads: calls block without the GIL. Else as `AsyncA2AClient`."""
 
-    def __init__(self, url: str, **options: Unpack[ClientOptions]) -> None:
-        self.url = url
-        self._client = Client(**options)
+    def __init__(self, url: str, **options: Unpack[AgentOptions]) -> None:
+        super().__init__(url, options)
 
     def invoke(self, body: Body = None, *, method: str = "POST", **options: Unpack[RequestOptions]) -> Response:
         """Send `body` to the agent and wait for its reply; see `AsyncClient.request`."""

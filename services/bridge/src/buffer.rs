@@ -14,6 +14,7 @@ use mcpgateway_engine::payload::{AdmittedRegion, Decision, Transfer, filled};
 use mcpgateway_engine::{Origin, Payload, Result, TransferPolicy};
 use mcpgateway_shm::PerProcess;
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyOverflowError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PyString};
@@ -215,6 +216,32 @@ impl PyBody {
             Err(refused) => view_of(&array_as_bytes(object).ok_or(refused)??, ffi::PyBUF_FULL_RO)?,
         };
         Self::from_view(py, view, policy)
+    }
+
+    /// The UTF-8 of a str, which lies inside of it where it is ASCII: copied or borrowed as `policy` has it.
+    ///
+    /// # Errors
+    /// `UnicodeEncodeError` for a lone surrogate.
+    pub fn from_text(text: &Bound<'_, PyString>, policy: &TransferPolicy) -> PyResult<Self> {
+        let utf8 = text.to_str()?;
+        let len = ffi::Py_ssize_t::try_from(utf8.len())
+            .map_err(|_| PyOverflowError::new_err("this str is too long"))?;
+        let mut view = Box::new(ffi::Py_buffer::new());
+        // SAFETY: the text is part of the str, which the view keeps alive, and neither ever changes.
+        let filled = unsafe {
+            ffi::PyBuffer_FillInfo(
+                &raw mut *view,
+                text.as_ptr(),
+                utf8.as_ptr().cast_mut().cast(),
+                len,
+                1,
+                ffi::PyBUF_FULL_RO,
+            )
+        };
+        if filled != 0 {
+            return Err(PyErr::fetch(text.py()));
+        }
+        Self::from_view(text.py(), view, policy)
     }
 
     fn from_view(py: Python<'_>, view: Box<ffi::Py_buffer>, policy: &TransferPolicy) -> PyResult<Self> {

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyMapping, PyMemoryView, PyString};
 
 use crate::awaitable::awaitable;
+use crate::content::is_json;
 use crate::error::IntoPyResult;
 use crate::interpreter::guard;
 use crate::ndarray;
@@ -241,10 +242,7 @@ pub fn insert_from(value: &Bound<'_, PyAny>) -> PyResult<Insert> {
     if let Ok(node) = value.cast::<PyNode>() {
         return Ok(Insert::node(&node.get().0));
     }
-    // SAFETY: the object is alive; the call looks at its type only.
-    let is_buffer = unsafe { pyo3::ffi::PyObject_CheckBuffer(value.as_ptr()) } != 0;
-    let is_number = value.hasattr("dtype")? && !value.hasattr("__len__")?;
-    if is_buffer && !is_number {
+    if is_json(value) {
         return Text::from_python(value)?.run(py, Insert::json);
     }
     let written = objects::write(value)?;

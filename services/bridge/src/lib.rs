@@ -6,6 +6,7 @@
 mod awaitable;
 mod buffer;
 mod client;
+mod content;
 mod document;
 mod error;
 mod interpreter;
@@ -23,6 +24,7 @@ mod text;
 pub use awaitable::{Convert, Pending, awaitable, run};
 pub use buffer::PyBody;
 pub use client::{NativeClient, PendingResponse, PendingStream, shared_client};
+pub use content::{is_json, json_from, open_file, payload_from, text_from};
 pub use document::{PyDocument, PyNode, insert_from, loads, loads_async};
 pub use error::{IntoPyResult, to_py_err};
 pub use interpreter::{guard, prepare_interpreter};

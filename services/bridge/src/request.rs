@@ -136,6 +136,19 @@ impl RequestOptions {
         Ok(CallSettings { headers, timeouts, limits, progress })
     }
 
+    /// Refuse the options of calls whose reply is handed to the caller as it is: here it is read.
+    ///
+    /// # Errors
+    /// `TypeError` that names them.
+    pub fn for_exchange(self) -> PyResult<Self> {
+        if matches!((&self.destination, &self.body), (Destination::Memory, Body::Empty)) {
+            return Ok(self);
+        }
+        Err(PyTypeError::new_err(
+            "body, into and to_file are not for calls that read the reply: leave them out",
+        ))
+    }
+
     /// The request that these options make.
     ///
     /// # Errors

@@ -92,8 +92,9 @@ impl<'a> Guarded<'a> {
 }
 
 /// Where the URL of a request comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum GivenBy {
+    #[default]
     Caller,
     Peer,
 }

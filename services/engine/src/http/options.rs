@@ -179,3 +179,11 @@ pub struct ClientOptions {
     /// Where replies above its `map_above` go, ready to be shared with other processes.
     pub spool: Option<Spool>,
 }
+
+impl ClientOptions {
+    /// Whether a header that goes with every request is likely to hold a secret.
+    #[must_use]
+    pub fn has_secrets(&self) -> bool {
+        self.headers.values().any(http::HeaderValue::is_sensitive)
+    }
+}

@@ -130,6 +130,27 @@ impl Request {
         }
     }
 
+    /// What it has beside its method, URL, body and destination.
+    #[must_use]
+    pub fn template(&self) -> Template {
+        Template {
+            headers: self.headers.clone(),
+            mutation: self.mutation,
+            timeouts: self.timeouts,
+            limits: self.limits,
+            progress: Arc::clone(&self.progress),
+            guard: self.guard.clone(),
+            given_by: self.given_by,
+        }
+    }
+
+    /// The same request with a header that it does not have yet.
+    #[must_use]
+    pub fn default_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.entry(name).or_insert(value);
+        self
+    }
+
     /// The same request with one more header.
     ///
     /// # Errors
@@ -217,6 +238,49 @@ impl Request {
     /// The method and the URL without what may be secret: userinfo, query and fragment.
     pub(super) fn subject(&self) -> String {
         format!("{} {}", self.method, redacted(&self.url))
+    }
+}
+
+/// What requests have in common that belong to one call. Cloning shares the progress.
+#[derive(Clone, Default)]
+pub struct Template {
+    /// The headers.
+    pub headers: HeaderMap,
+    /// What happens when the body is written to while it is sent.
+    pub mutation: Mutation,
+    /// Instead of the client's.
+    pub timeouts: Option<Timeouts>,
+    /// Instead of the client's.
+    pub limits: Option<Limits>,
+    /// Counts the bytes of all of them.
+    pub progress: Arc<Progress>,
+    /// In place of the client's.
+    pub guard: Option<Guard>,
+    given_by: GivenBy,
+}
+
+impl Template {
+    /// A request made from this.
+    ///
+    /// # Errors
+    /// As for [`Request::new`].
+    pub fn request(&self, method: &str, url: &str) -> Result<Request> {
+        let request = Request::new(method, url)?.headers(self.headers.clone()).mutation(self.mutation);
+        let request = request.timeouts(self.timeouts).limits(self.limits).guard(self.guard.clone());
+        let request = request.progress(Arc::clone(&self.progress));
+        Ok(if self.given_by == GivenBy::Peer { request.from_peer() } else { request })
+    }
+
+    /// Whether a header is likely to hold a secret.
+    #[must_use]
+    pub fn has_secrets(&self) -> bool {
+        self.headers.values().any(HeaderValue::is_sensitive)
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Template").field("headers", &self.headers.len()).finish_non_exhaustive()
     }
 }
 

@@ -11,6 +11,7 @@ use super::place::PointerText;
 use super::pointer::{Pointer, array_index};
 use super::text::{says, unescape};
 use crate::error::{Error, Result};
+use crate::payload::{Decision, Payload, Transfer};
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -372,6 +373,23 @@ impl Node {
     pub fn raw_text(&self) -> Option<&[u8]> {
         let start = self.spot.at as usize;
         (self.kind() == Kind::String).then(|| &self.inner().text[start + 1..self.inner().string_end(start)])
+    }
+
+    /// What a string says, as UTF-8 bytes; those of the document itself where nothing is escaped. May take long.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongKind`](crate::ErrorKind::WrongKind) when this is no string.
+    pub fn text_payload(&self) -> Result<Payload> {
+        let Some(raw) = self.raw_text() else {
+            return Err(self.wrong_kind("text is in strings", Kind::String));
+        };
+        Ok(match unescape(raw) {
+            Cow::Borrowed(_) => self.raw().slice(1..=raw.len()).into(),
+            Cow::Owned(text) => {
+                let decision = Decision::because(Transfer::Copy, text.len() as u64, "text, unescaped");
+                Payload::new(text.into(), decision)
+            }
+        })
     }
 
     /// What number this is; none if it is none.

@@ -29,6 +29,12 @@ pub struct Edit {
 pub struct Insert(Payload);
 
 impl Insert {
+    /// The JSON itself.
+    #[must_use]
+    pub fn into_payload(self) -> Payload {
+        self.0
+    }
+
     /// The bytes of a value.
     #[must_use]
     pub fn node(node: &Node) -> Self {

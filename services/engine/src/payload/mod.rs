@@ -2,6 +2,8 @@
 
 mod base64;
 mod budget;
+mod escape;
+mod gathered;
 mod policy;
 mod policy_file;
 mod purse;
@@ -21,6 +23,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 pub use base64::Alphabet;
 pub(crate) use budget::overflow_spool;
 pub use budget::{AdmittedRegion, MemoryUse, ProcessLimits, filled, limit_process, memory_use};
+pub use gathered::Gathered;
 pub use policy::{COPY_BELOW, Decision, MAP_ABOVE, Origin, Reason, Transfer, TransferPolicy};
 pub use policy_file::POLICY_VARIABLE;
 
@@ -49,6 +52,7 @@ pub struct Payload {
 enum Segment {
     Bytes(Bytes),
     Base64(base64::Encoded),
+    Escaped(escape::Escaped),
 }
 
 impl Payload {
@@ -95,6 +99,23 @@ impl Payload {
         let encoded = base64::Encoded::new(source.into_bytes()?, alphabet)?;
         let len = encoded.len() as u64;
         Ok(Self::of_segment(Segment::Base64(encoded), len, Decision { len, ..decision }))
+    }
+
+    /// The JSON string that says `text`, escaped while it is sent. May take long: `text` is looked through.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`] when it is not UTF-8, [`ErrorKind::QuotaExceeded`] when it is a rope and
+    /// there is no memory to join it.
+    pub fn json_string(text: Self) -> Result<Self> {
+        let decision = text.decision;
+        let (escaped, is_other) = escape::Escaped::new(text.into_bytes()?)?;
+        let len = escaped.len();
+        let inside = if is_other {
+            Self::of_segment(Segment::Escaped(escaped), len, Decision { len, ..decision })
+        } else {
+            Self::new(escaped.into_text(), decision)
+        };
+        Ok(Self::join([Self::from("\""), inside, Self::from("\"")]))
     }
 
     /// The contents of the file at `path`, copied: what happens to the file later changes nothing. Into the
@@ -389,6 +410,7 @@ impl Iterator for Frames {
             let frame = match self.segments.front_mut()? {
                 Segment::Bytes(bytes) => take_frame(bytes),
                 Segment::Base64(encoded) => encoded.next_piece(),
+                Segment::Escaped(escaped) => escaped.next_piece(),
             };
             match frame {
                 Some(frame) => {

@@ -1,13 +1,17 @@
 //! The binding: convert, call, convert.
 
+mod agent;
+mod message;
+mod reply;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mcpgateway_bridge::{
-    IntoPyResult, NativeClient, Pending, PyBody, PyDocument, PyNode, PyPayload, PyResponse, RequestOptions,
-    awaitable, guard, insert_from, shared_client, to_py_err,
+    IntoPyResult, NativeClient, Pending, PyBody, PyResponse, RequestOptions, awaitable, guard, shared_client,
+    to_py_err,
 };
 use mcpgateway_engine::{Client, Error, ErrorKind, Result};
 use mcpgateway_shm::generation;
@@ -194,59 +198,6 @@ fn convert_taken(py: Python<'_>, taken: Taken) -> PyResult<Py<PyAny>> {
     Ok(list.into_any().unbind())
 }
 
-/// What an agent's reply says, without building it.
-#[pyclass(name = "AgentReply", module = "mcpgateway_rust.services.a2a_service", frozen)]
-struct AgentReply(core::AgentReply);
-
-#[pymethods]
-impl AgentReply {
-    #[new]
-    fn new(document: &Bound<'_, PyDocument>) -> PyResult<Self> {
-        let node = document.as_super().get().node();
-        guard(document.py(), || {
-            core::AgentReply::new(node.document()).map(Self).into_py_result(document.py())
-        })
-    }
-
-    /// The id of the call that this answers.
-    #[getter]
-    fn id(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.0.envelope.id().map(|node| PyNode::convert(py, node)).transpose()
-    }
-
-    /// What came of the call: a task or a message.
-    #[getter]
-    fn result(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.0.envelope.result().map(|node| PyNode::convert(py, node)).transpose()
-    }
-
-    /// Why nothing came of it.
-    #[getter]
-    fn error(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.0.envelope.error().map(|node| PyNode::convert(py, node)).transpose()
-    }
-
-    /// The artifacts of a task.
-    #[getter]
-    fn artifacts(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
-        py.detach(|| self.0.artifacts()).into_iter().map(|node| PyNode::convert(py, node)).collect()
-    }
-
-    /// The parts of a message, or of all artifacts of a task.
-    #[getter]
-    fn parts(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
-        py.detach(|| self.0.parts()).into_iter().map(|node| PyNode::convert(py, node)).collect()
-    }
-
-    /// The same reply to the call `id`: a rope around the bytes of this one.
-    fn with_id(&self, py: Python<'_>, id: &Bound<'_, PyAny>) -> PyResult<PyPayload> {
-        guard(py, || {
-            let id = insert_from(id)?;
-            py.detach(|| self.0.envelope.with_id(id)).into_py_result(py).map(PyPayload::new)
-        })
-    }
-}
-
 /// Serve the loopback agent until a signal ends it; `on_ready` is called with its URL.
 #[pyfunction]
 fn serve(py: Python<'_>, host: &str, port: u16, on_ready: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -287,6 +238,14 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(invoke_agent_async, module)?)?;
     module.add_function(wrap_pyfunction!(invoke_many, module)?)?;
     module.add_function(wrap_pyfunction!(serve, module)?)?;
-    module.add_class::<AgentReply>()?;
+    module.add_class::<agent::NativeAgent>()?;
+    module.add_class::<agent::NativeStream>()?;
+    module.add_class::<message::PyPart>()?;
+    module.add_class::<message::PyMessage>()?;
+    module.add_class::<reply::AgentReply>()?;
+    module.add_class::<reply::ReplyPart>()?;
+    module.add_class::<reply::PyAgentEvent>()?;
+    module.add_class::<reply::PyArtifact>()?;
+    module.add_class::<reply::PyCollected>()?;
     module.add_class::<NativeBatch>()
 }
