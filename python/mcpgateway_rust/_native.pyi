@@ -430,7 +430,7 @@ class Part:
         Args:
             path: The file.
             filename: What to call it; the last part of `path` by default.
-            media_type: Such as `"application/pdf"`.
+            media_type: Such as `"application/pdf"`; what `mimetypes` says of the name by default.
             metadata: A JSON object.
             trusted: Whether you vouch that nobody shortens the file until it is sent: that would end this process.
 
@@ -564,7 +564,7 @@ class AgentReply:
         """The artifacts of a task."""
     @property
     def parts(self) -> list[ReplyPart]:
-        """The parts of a message, or of all artifacts of a task."""
+        """The parts of a message, or of all artifacts of a task; of one without artifacts, of its status's message."""
     @property
     def text(self) -> str:
         """The text of all of `parts`, one after the other, as a str."""

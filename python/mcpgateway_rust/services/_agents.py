@@ -23,6 +23,8 @@ State = Literal[
 ]
 Token = str | Callable[[], str | Awaitable[str]]
 
+# A callable that takes longer than this for a token does not answer; the call itself has given up before.
+_TOKEN_SECONDS = 600.0
 # How often a stream attaches to its task again without an event in between.
 _REATTACH = 3
 
@@ -127,15 +129,15 @@ def _awaited_token(token: Token) -> Callable[[], str]:
         given = token()
         return await given if inspect.isawaitable(given) else given
 
-    return lambda: asyncio.run_coroutine_threadsafe(call(), event_loop).result()
+    return lambda: asyncio.run_coroutine_threadsafe(call(), event_loop).result(_TOKEN_SECONDS)
 
 
 class AsyncAgentStream:
     """The events of an agent, for `async for`. The connection is opened with the first, and closed at the end.
 
     If it breaks before the task is over, the task is attached to again; the first event after that has
-    `is_after_break`. In A2A 1.0 it is a task that says all that came before, so no event is lost or repeated; in 0.3
-    those that were on their way when it broke are lost.
+    `is_after_break`, and is a task that says all that came before, unless the agent gives none: no event is lost, and
+    with A2A 1.0 none is repeated.
     """
 
     def __init__(self, opening: Callable[[], Awaitable[_native.AgentStream]]) -> None:

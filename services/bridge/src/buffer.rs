@@ -17,11 +17,13 @@ use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyOverflowError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::string::PyStringData;
 use pyo3::types::{PyBytes, PyMemoryView, PyString};
 
 use crate::error::{IntoPyResult, unsupported_buffer};
 use crate::interpreter::is_exiting;
 use crate::payload::PyPayload;
+use crate::wide::WideText;
 
 /// What an object without a buffer is answered with.
 const PASS_INSTEAD: &str =
@@ -218,32 +220,6 @@ impl PyBody {
         Self::from_view(py, view, policy)
     }
 
-    /// The UTF-8 of a str, which lies inside of it where it is ASCII: copied or borrowed as `policy` has it.
-    ///
-    /// # Errors
-    /// `UnicodeEncodeError` for a lone surrogate.
-    pub fn from_text(text: &Bound<'_, PyString>, policy: &TransferPolicy) -> PyResult<Self> {
-        let utf8 = text.to_str()?;
-        let len = ffi::Py_ssize_t::try_from(utf8.len())
-            .map_err(|_| PyOverflowError::new_err("this str is too long"))?;
-        let mut view = Box::new(ffi::Py_buffer::new());
-        // SAFETY: the text is part of the str, which the view keeps alive, and neither ever changes.
-        let filled = unsafe {
-            ffi::PyBuffer_FillInfo(
-                &raw mut *view,
-                text.as_ptr(),
-                utf8.as_ptr().cast_mut().cast(),
-                len,
-                1,
-                ffi::PyBUF_FULL_RO,
-            )
-        };
-        if filled != 0 {
-            return Err(PyErr::fetch(text.py()));
-        }
-        Self::from_view(text.py(), view, policy)
-    }
-
     fn from_view(py: Python<'_>, view: Box<ffi::Py_buffer>, policy: &TransferPolicy) -> PyResult<Self> {
         let mut held = Held::of_view(view);
         let view = held.view.as_deref().expect("made from a view");
@@ -301,16 +277,40 @@ impl PyBody {
 /// # Errors
 /// `UnicodeEncodeError` when UTF-8 cannot hold it.
 pub(crate) fn text_bytes(text: &Bound<'_, PyString>) -> PyResult<Bytes> {
-    let utf8 = text.to_str()?;
-    let mut view = Box::new(ffi::Py_buffer::new());
-    let (start, len) = (utf8.as_ptr().cast_mut().cast(), ffi::Py_ssize_t::try_from(utf8.len())?);
-    // SAFETY: attached; the text keeps its UTF-8 as long as it lives, and the view holds the text.
-    let filled =
-        unsafe { ffi::PyBuffer_FillInfo(&raw mut *view, text.as_ptr(), start, len, 1, ffi::PyBUF_SIMPLE) };
-    if filled != 0 {
-        return Err(PyErr::fetch(text.py()));
+    let utf8 = text.to_str()?.as_bytes();
+    Ok(Bytes::from_owner(Held::of_view(view_within(text, utf8.as_ptr(), utf8.len())?)))
+}
+
+/// The characters of a str that is not ASCII and has at least `least` of them, where they lie.
+pub(crate) fn wide_text(
+    text: &Bound<'_, PyString>,
+    least: usize,
+) -> PyResult<Option<WideText<impl AsRef<[u8]> + Send + Sync + 'static>>> {
+    if text.len()? < least {
+        return Ok(None);
     }
-    Ok(Bytes::from_owner(Held::of_view(view)))
+    if text.call_method0("isascii")?.is_truthy()? {
+        return Ok(None);
+    }
+    // SAFETY: the characters of a str never change, and are only looked at as bytes here.
+    let (start, width) = match unsafe { text.data() }? {
+        PyStringData::Ucs1(characters) => (characters.as_ptr(), 1),
+        PyStringData::Ucs2(characters) => (characters.as_ptr().cast(), 2),
+        PyStringData::Ucs4(characters) => (characters.as_ptr().cast(), 4),
+    };
+    let held = Held::of_view(view_within(text, start, text.len()? * width)?);
+    Ok(Some(WideText { characters: held, width }))
+}
+
+/// A view of memory that is part of `text`, which never changes.
+fn view_within(text: &Bound<'_, PyString>, start: *const u8, len: usize) -> PyResult<Box<ffi::Py_buffer>> {
+    let len = ffi::Py_ssize_t::try_from(len).map_err(|_| PyOverflowError::new_err("this str is too long"))?;
+    let mut view = Box::new(ffi::Py_buffer::new());
+    let (object, memory) = (text.as_ptr(), start.cast_mut().cast());
+    // SAFETY: the memory is part of the str, which the view keeps alive; nobody writes through a view like this.
+    let filled =
+        unsafe { ffi::PyBuffer_FillInfo(&raw mut *view, object, memory, len, 1, ffi::PyBUF_FULL_RO) };
+    if filled == 0 { Ok(view) } else { Err(PyErr::fetch(text.py())) }
 }
 
 /// A writable, contiguous buffer to receive into.

@@ -1,19 +1,25 @@
 //! What services send, from Python objects: texts, bytes, files and JSON.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use mcpgateway_engine::http::Mutation;
-use mcpgateway_engine::{Payload, TransferPolicy};
+use mcpgateway_engine::{Payload, Result, TransferPolicy};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::buffer::PyBody;
+use crate::buffer::{PyBody, text_bytes, wide_text};
 use crate::document::PyNode;
 use crate::error::IntoPyResult;
 use crate::objects;
 use crate::payload::PyPayload;
 use crate::text::Text;
+
+/// Characters of a str from which on, unless it is ASCII, it is encoded without the GIL: 64 MiB would hold an event
+/// loop for a tenth of a second.
+const LONG: usize = 64 << 10;
 
 /// The bytes of a buffer, and what happens when its owner writes to it while they are sent.
 ///
@@ -27,15 +33,27 @@ pub fn payload_from(value: &Bound<'_, PyAny>) -> PyResult<(Payload, Mutation)> {
     Ok((payload, Mutation::Borrow))
 }
 
-/// A text as UTF-8: a str, or a buffer, which is copied if its owner may write to it.
+/// A text as UTF-8.
+pub enum TextContent {
+    /// It is there.
+    Ready(Payload),
+    /// It has to be made, which may take long, and has this many bytes at least.
+    Later(Arc<dyn Fn() -> Result<Payload> + Send + Sync>, u64),
+}
+
+/// A text: a str, or a buffer of UTF-8, which is copied if its owner may write to it.
 ///
 /// # Errors
 /// `UnsupportedBuffer` when it is neither, `UnicodeEncodeError` for a lone surrogate.
-pub fn text_from(value: &Bound<'_, PyAny>) -> PyResult<Payload> {
-    if let Ok(text) = value.cast::<PyString>() {
-        return PyBody::from_text(text, &TransferPolicy::default())?.into_payload(value.py());
+pub fn text_from(value: &Bound<'_, PyAny>) -> PyResult<TextContent> {
+    let Ok(text) = value.cast::<PyString>() else { return stable(value).map(TextContent::Ready) };
+    if let Some(wide) = wide_text(text, LONG)? {
+        let least = text.len()? as u64;
+        return Ok(TextContent::Later(Arc::new(move || wide.encode()), least));
     }
-    stable(value)
+    let is_short = text.len()? < LONG;
+    let bytes = if is_short { Bytes::copy_from_slice(text.to_str()?.as_bytes()) } else { text_bytes(text)? };
+    Ok(TextContent::Ready(bytes.into()))
 }
 
 /// The JSON that a Python object stands for: a node or a buffer as it is, all else written out. A buffer is not

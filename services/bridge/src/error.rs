@@ -27,6 +27,10 @@ impl<T> IntoPyResult<T> for Result<T> {
 /// The Python exception for `error`.
 #[must_use]
 pub fn to_py_err(py: Python<'_>, error: &Error) -> PyErr {
+    // What Python code of the caller raised is what the caller hears of.
+    if let Some(own) = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<PyErr>()) {
+        return own.clone_ref(py);
+    }
     if let ErrorKind::Status(response) = error.kind() {
         return status_error(py, error, response);
     }

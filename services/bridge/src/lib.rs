@@ -20,11 +20,12 @@ mod request;
 mod response;
 mod spool;
 mod text;
+mod wide;
 
 pub use awaitable::{Convert, Pending, awaitable, run};
 pub use buffer::PyBody;
 pub use client::{NativeClient, PendingResponse, PendingStream, shared_client};
-pub use content::{is_json, json_from, open_file, payload_from, text_from};
+pub use content::{TextContent, is_json, json_from, open_file, payload_from, text_from};
 pub use document::{PyDocument, PyNode, insert_from, loads, loads_async};
 pub use error::{IntoPyResult, to_py_err};
 pub use interpreter::{guard, prepare_interpreter};

@@ -222,6 +222,13 @@ impl Envelope {
         }
     }
 
+    /// Whether this answers the call `id` with nothing at all, as servers do that leave a result of null out.
+    #[must_use]
+    pub fn is_void_reply_to(&self, id: &Id) -> bool {
+        let is_ours = self.id().is_some_and(|theirs| id.is(&theirs));
+        is_ours && self.result().is_none() && self.error().is_none() && self.method().is_none()
+    }
+
     fn check_id(&self, ours: &Id, may_be_null: bool) -> Result<()> {
         match self.id() {
             Some(theirs) if ours.is(&theirs) || (may_be_null && theirs.kind() == Kind::Null) => Ok(()),
@@ -357,6 +364,17 @@ mod tests {
             "1",
         ] {
             assert_eq!(kind_of(text, &Id::Number(1)), ErrorKind::InvalidReply, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reply_without_a_result_is_known_as_such() {
+        let is_void = |text| envelope(text).expect("an envelope").is_void_reply_to(&Id::Number(1));
+        assert!(is_void(r#"{"jsonrpc":"2.0","id":1}"#));
+        for text in
+            [r#"{"id":2}"#, r#"{"id":1,"result":null}"#, r#"{"id":1,"error":{}}"#, r#"{"id":1,"method":"x"}"#]
+        {
+            assert!(!is_void(text), "{text}");
         }
     }
 

@@ -3,18 +3,21 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use mcpgateway_engine::http::{HeaderName, HeaderValue, StreamingResponse, Template};
 use mcpgateway_engine::json::Node;
 use mcpgateway_engine::jsonrpc::Id;
-use mcpgateway_engine::{Client, Error, ErrorKind, Payload, Request, Response, Result, runtime};
+use mcpgateway_engine::{
+    Client, Error, ErrorKind, Limits, Payload, Phase, Request, Response, Result, Sent, Timeouts, runtime,
+};
 use tokio::sync::Mutex;
 use url::Url;
 
 use super::card::{Card, KeptCard, card_url};
 use super::credentials::{KeptToken, TokenSource};
 use super::message::{Draft, object};
-use super::operation::{Endpoint, Operation, Params, Value};
+use super::operation::{Endpoint, Operation, Params, Value, url_with};
 use super::protocol::{Binding, Shape, Version};
 use super::push::{config_params, modern_config};
 use super::reply::{AgentReply, read};
@@ -22,6 +25,10 @@ use super::stream::AgentStream;
 
 /// Text of a message from this many bytes on is written on a thread that may take its time.
 const WRITE_IN_PLACE: u64 = 64 << 10;
+/// Bytes of a card.
+const LARGEST_CARD: u64 = 16 << 20;
+/// A task may take hours, of which its stream tells: how long without a word is another timeout.
+const LONGEST_STREAM: Duration = Duration::from_secs(24 * 3600);
 
 /// How an agent is talked to.
 #[derive(Clone, Default)]
@@ -113,8 +120,12 @@ impl Agent {
     }
 
     async fn fetch_card(&self, ask: &Ask, known: Option<KeptCard>) -> Result<KeptCard> {
-        let url = card_url(&self.shared.url);
-        let mut request = ask.template.request("GET", &url)?.default_header(ACCEPT, JSON);
+        let query = self.shared.options.query.iter().map(|(name, value)| (&**name, &**value));
+        let url = url_with("", &card_url(&self.shared.url), query);
+        let own = ask.template.limits.unwrap_or(self.shared.client.options().limits);
+        let limits = Limits { max_response_bytes: own.max_response_bytes.min(LARGEST_CARD), ..own };
+        let mut request =
+            ask.template.request("GET", &url)?.default_header(ACCEPT, JSON).limits(Some(limits));
         if let Some(etag) = known.as_ref().and_then(|known| known.etag.as_deref()) {
             request = request.header("if-none-match", etag.as_bytes())?;
         }
@@ -135,7 +146,11 @@ impl Agent {
         let Shared { url, options, .. } = &*self.shared;
         let mut endpoint = match (options.version, options.binding) {
             (Some(version), Some(binding)) => Endpoint { url: url.clone(), version, binding, tenant: None },
-            (version, binding) => self.card(ask).await?.select(version, binding)?,
+            (version, binding) => {
+                let selected = self.card(ask).await.and_then(|card| card.select(version, binding));
+                // Of what is asked for, nothing has left.
+                selected.map_err(|error| error.with_sent(Sent::No))?
+            }
         };
         if options.tenant.is_some() {
             endpoint.tenant.clone_from(&options.tenant);
@@ -266,7 +281,10 @@ impl Agent {
     /// As for [`send`](Self::send).
     pub async fn delete_push_config(&self, task_id: String, config_id: String, ask: &Ask) -> Result<()> {
         let params = Params { config_id: Some(config_id), ..Params::of_task(task_id) };
-        self.call(Operation::DeletePush, &params, ask).await.map(drop)
+        let endpoint = self.endpoint(ask).await?;
+        let send = |request| self.shared.client.send(request);
+        let answered = self.exchange(endpoint, Operation::DeletePush, &params, ask, send).await?;
+        AgentReply::read_void(&answered.endpoint, &answered.id, answered.response).await
     }
 
     /// The card that not everybody gets.
@@ -327,15 +345,27 @@ impl Agent {
     ) -> Result<Answered<T>> {
         const UNAUTHORIZED: u16 = 401;
         let id = Id::Number(self.shared.calls.fetch_add(1, Relaxed));
-        let token = self.shared.token.get(ask.token.as_ref()).await?;
+        let token = self.token(ask, None).await?;
         let request = |token: Option<&str>| self.request(&endpoint, operation, params, &id, ask, token);
         let mut response = send(request(token.as_deref())?).await?;
         if response.status() == UNAUTHORIZED && token.is_some() {
             drop(response);
-            let other = self.shared.token.other_than(token.as_deref(), ask.token.as_ref()).await?;
+            let other = self.token(ask, token.as_deref()).await?;
             response = send(request(other.as_deref())?).await?;
         }
         Ok(Answered { endpoint, id, response })
+    }
+
+    /// A token other than the one that was refused, within the time for a whole call.
+    async fn token(&self, ask: &Ask, refused: Option<&str>) -> Result<Option<String>> {
+        let after = ask.template.timeouts.unwrap_or(self.shared.client.options().timeouts).total;
+        let token = self.shared.token.other_than(refused, ask.token.as_ref());
+        let late = |_| {
+            let subject =
+                format!("the total timeout of {} s passed while waiting for a token", after.as_secs_f64());
+            Error::new(ErrorKind::Timeout { name: "total", after }, subject).with_phase(Phase::Connect)
+        };
+        tokio::time::timeout(after, token).await.map_err(late)?
     }
 
     fn request(
@@ -350,6 +380,12 @@ impl Agent {
         let options = &self.shared.options;
         let question = endpoint.ask(operation, params, id, &options.query)?;
         let mut request = ask.template.request(question.method, &question.url)?;
+        request = request.idempotent(operation.is_idempotent());
+        if operation.streams() && ask.template.timeouts.is_none() {
+            let timeouts = self.shared.client.options().timeouts;
+            request =
+                request.timeouts(Some(Timeouts { total: timeouts.total.max(LONGEST_STREAM), ..timeouts }));
+        }
         if !options.trust_card {
             request = request.from_peer_at(&self.shared.url)?;
         }

@@ -21,12 +21,8 @@ pub trait TokenSource: Send + Sync {
 pub(super) struct KeptToken(Mutex<Option<String>>);
 
 impl KeptToken {
-    /// The token that is kept, or one of `source`; those who come at once wait for one answer.
-    pub(super) async fn get(&self, source: Option<&Arc<dyn TokenSource>>) -> Result<Option<String>> {
-        self.other_than(None, source).await
-    }
-
-    /// A token other than `refused`.
+    /// The token that is kept, unless it is `refused`, else one of `source`; those who come at once wait for one
+    /// answer.
     pub(super) async fn other_than(
         &self,
         refused: Option<&str>,
@@ -69,13 +65,13 @@ mod tests {
         let counting = Arc::new(Counting::default());
         let source: Arc<dyn TokenSource> = counting.clone();
         let kept = KeptToken::default();
-        let both = tokio::join!(kept.get(Some(&source)), kept.get(Some(&source)));
+        let both = tokio::join!(kept.other_than(None, Some(&source)), kept.other_than(None, Some(&source)));
         let token = |result: Result<Option<String>>| result.expect("a token").expect("there is a source");
         assert_eq!([token(both.0), token(both.1)], ["t0", "t0"]);
         // Two calls were refused with the same token: one new one is enough.
         assert_eq!(token(kept.other_than(Some("t0"), Some(&source)).await), "t1");
         assert_eq!(token(kept.other_than(Some("t0"), Some(&source)).await), "t1");
         assert_eq!(counting.0.load(Ordering::SeqCst), 2);
-        assert_eq!(kept.get(None).await.expect("no source"), None);
+        assert_eq!(kept.other_than(None, None).await.expect("no source"), None);
     }
 }

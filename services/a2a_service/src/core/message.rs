@@ -1,16 +1,19 @@
 //! Messages to be sent: parts of any size, held where they are until they are.
 
+use std::fmt;
+use std::sync::Arc;
+
 use mcpgateway_engine::json::{self, Document, Options};
 use mcpgateway_engine::payload::Alphabet;
 use mcpgateway_engine::{Error, Payload, Result};
 
 use super::protocol::{Role, Shape};
-use super::rope::Rope;
+use super::rope::{Members, Rope};
 use super::translate::write_message;
-use super::view::PartKind;
+use super::view::{NOT_AN_OBJECT, PartKind};
 
 /// A part of a message.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Part {
     content: Content,
     /// The name of its file.
@@ -20,9 +23,13 @@ pub struct Part {
     metadata: Option<Payload>,
 }
 
-#[derive(Clone, Debug)]
+/// Makes a text when it is sent, on a thread that may take its time.
+pub type MakeText = Arc<dyn Fn() -> Result<Payload> + Send + Sync>;
+
+#[derive(Clone)]
 enum Content {
     Text(Payload),
+    LaterText(MakeText, u64),
     Raw(Payload),
     Url(String),
     Data(Payload),
@@ -33,6 +40,12 @@ impl Part {
     #[must_use]
     pub fn text(text: Payload) -> Self {
         Self::of(Content::Text(text))
+    }
+
+    /// Text that `make` makes when it is sent: about `len` bytes of UTF-8.
+    #[must_use]
+    pub fn text_made_by(make: MakeText, len: u64) -> Self {
+        Self::of(Content::LaterText(make, len))
     }
 
     /// Bytes: made into base64 while they are sent.
@@ -70,18 +83,19 @@ impl Part {
     #[must_use]
     pub fn kind(&self) -> PartKind {
         match self.content {
-            Content::Text(_) => PartKind::Text,
+            Content::Text(_) | Content::LaterText(..) => PartKind::Text,
             Content::Raw(_) => PartKind::Raw,
             Content::Url(_) => PartKind::Url,
             Content::Data(_) => PartKind::Data,
         }
     }
 
-    /// Bytes of its content, before they are encoded.
+    /// Bytes of its content, before they are encoded; of a text that has yet to be made, about.
     #[must_use]
     pub fn len(&self) -> u64 {
         match &self.content {
             Content::Text(content) | Content::Raw(content) | Content::Data(content) => content.len(),
+            Content::LaterText(_, len) => *len,
             Content::Url(url) => url.len() as u64,
         }
     }
@@ -93,11 +107,16 @@ impl Part {
     }
 
     /// The content as JSON.
-    fn written(&self) -> Result<Payload> {
+    fn written(&self, shape: Shape) -> Result<Payload> {
         match &self.content {
             Content::Text(text) => Payload::json_string(text.clone()),
+            Content::LaterText(make, _) => Payload::json_string(make()?),
             Content::Raw(bytes) => {
-                let encoded = Payload::base64(bytes.clone(), Alphabet::Standard)?;
+                let mut encoded = Payload::base64(bytes.clone(), Alphabet::Standard)?;
+                if shape == Shape::Content {
+                    // Its field of bytes has the base64 text of other shapes, and becomes base64 itself.
+                    encoded = Payload::base64(encoded, Alphabet::Standard)?;
+                }
                 Ok(Payload::join([Payload::from("\""), encoded, Payload::from("\"")]))
             }
             Content::Url(url) => Ok(json::quoted(url).into()),
@@ -106,7 +125,12 @@ impl Part {
     }
 
     fn write(&self, shape: Shape, rope: &mut Rope) -> Result<()> {
-        let content = self.written()?;
+        let mut content = self.written(shape)?;
+        // 0.3 has a place for objects alone: others go into one, and a mark says so.
+        let is_marked = shape != Shape::Modern && self.is_data_but_no_object(&content)?;
+        if is_marked {
+            content = Payload::join([Payload::from("{\"value\":"), content, Payload::from("}")]);
+        }
         let (filename, media_type) = (self.filename.as_deref(), self.media_type.as_deref());
         rope.object(|part| {
             match (shape, self.kind()) {
@@ -133,9 +157,38 @@ impl Part {
                     part.json(kind.as_str(), Some(&content));
                 }
             }
-            part.json("metadata", self.metadata.as_ref());
+            self.write_metadata(part, is_marked);
         });
         Ok(())
+    }
+
+    fn is_data_but_no_object(&self, content: &Payload) -> Result<bool> {
+        let is_data = self.kind() == PartKind::Data;
+        Ok(is_data && !content.clone().into_bytes()?.trim_ascii_start().starts_with(b"{"))
+    }
+
+    fn write_metadata(&self, part: &mut Members<'_>, is_marked: bool) {
+        let Some(metadata) = self.metadata.as_ref().filter(|_| is_marked) else {
+            if is_marked {
+                part.key("metadata").object(|mark| _ = mark.key(NOT_AN_OBJECT).write("true"));
+            } else {
+                part.json("metadata", self.metadata.as_ref());
+            }
+            return;
+        };
+        let own = read_json("metadata", metadata.clone()).map(|document| document.root().members());
+        part.key("metadata").object(|marked| {
+            for member in own.iter().flatten() {
+                marked.node(&member.key(), Some(&member.value));
+            }
+            marked.key(NOT_AN_OBJECT).write("true");
+        });
+    }
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Part({}, {} bytes)", self.kind().as_str(), self.len())
     }
 }
 

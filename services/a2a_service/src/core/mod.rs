@@ -22,7 +22,7 @@ pub use card::{Card, Interface};
 pub use credentials::{TokenFuture, TokenSource};
 pub use invoke::{Reply, Request, invoke_agent, json_reply, request_with_json_headers};
 pub use many::{Batch, Order, Stopper, invoke_many};
-pub use message::{Draft, Message, Part};
+pub use message::{Draft, MakeText, Message, Part};
 pub use operation::{Endpoint, Operation, Params, Value};
 pub use protocol::{Binding, ERROR_CODES, Role, Shape, TaskState, Version};
 pub use reply::AgentReply;

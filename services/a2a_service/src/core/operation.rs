@@ -136,6 +136,12 @@ impl Operation {
         matches!(self, Self::Stream | Self::Subscribe)
     }
 
+    /// Whether asking twice is the same as asking once.
+    #[must_use]
+    pub const fn is_idempotent(self) -> bool {
+        !matches!(self, Self::Send | Self::Stream | Self::CreatePush)
+    }
+
     fn method(self, version: Version) -> Option<&'static str> {
         let (_, new, old, ..) = self.row();
         match version {
@@ -184,6 +190,16 @@ impl Params {
         Self { task_id: Some(task_id.into()), ..Self::default() }
     }
 
+    /// Refuse ids that lead elsewhere in a path, or name nothing.
+    fn check(&self) -> Result<()> {
+        for id in self.task_id.iter().chain(&self.config_id) {
+            if ["", ".", ".."].contains(&&**id) {
+                return Err(Error::invalid_request(format!("{id:?} is no id of a task or a configuration")));
+            }
+        }
+        Ok(())
+    }
+
     /// The same with another field, if it has a value.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: Option<Value>) -> Self {
@@ -217,7 +233,8 @@ impl Endpoint {
     /// What asks for `operation` with `params`; `query` is added to the URL.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] when this generation has no such operation.
+    /// [`ErrorKind::Unsupported`] when this generation has no such operation, [`ErrorKind::InvalidRequest`] for an
+    /// id that is none.
     pub(super) fn ask(
         &self,
         operation: Operation,
@@ -225,6 +242,7 @@ impl Endpoint {
         id: &Id,
         query: &[(String, String)],
     ) -> Result<Question> {
+        params.check()?;
         match self.binding {
             Binding::JsonRpc => {
                 let method = operation.method(self.version).ok_or_else(|| self.lacks(operation))?;
@@ -330,7 +348,11 @@ fn write_fields(object: &mut Members<'_>, fields: &[(&'static str, Value)]) {
 }
 
 /// `base` with `path` at the end of its own, and with `pairs` at the end of its query.
-fn url_with<'a>(path: &str, base: &str, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+pub(super) fn url_with<'a>(
+    path: &str,
+    base: &str,
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+) -> String {
     let (base, own_query) = base.split_once('?').map_or((base, None), |(base, query)| (base, Some(query)));
     let mut url =
         if path.is_empty() { base.to_owned() } else { base.trim_end_matches('/').to_owned() + path };
@@ -394,6 +416,18 @@ mod tests {
         );
         let by_path = asked(Version::V1_0, Binding::HttpJson, Operation::DeletePush, &params);
         assert_eq!(by_path.0, "DELETE http://h/x/a%20b/tasks/t/pushNotificationConfigs/c?k=1&key=s%26t");
+    }
+
+    #[test]
+    fn an_id_that_names_nothing_is_refused() {
+        for id in ["", ".", ".."] {
+            for binding in [Binding::JsonRpc, Binding::HttpJson] {
+                let endpoint =
+                    Endpoint { url: "http://h".into(), version: Version::V1_0, binding, tenant: None };
+                let asked = endpoint.ask(Operation::GetTask, &Params::of_task(id), &Id::Number(1), &[]);
+                assert_eq!(*asked.expect_err("no id").kind(), ErrorKind::InvalidRequest);
+            }
+        }
     }
 
     #[test]

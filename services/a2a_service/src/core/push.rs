@@ -14,8 +14,10 @@ pub(super) fn config_params(task_id: &str, config: Payload, endpoint: &Endpoint)
     let config = root_object("the push configuration", config)?;
     let params = Params::of_task(task_id);
     if endpoint.version == Version::V1_0 {
-        let mut params =
-            Params { config_id: text_at(&config, "id").map(std::borrow::Cow::into_owned), ..params };
+        let mut params = Params {
+            config_id: text_at(&config, "id").filter(|id| !id.is_empty()).map(std::borrow::Cow::into_owned),
+            ..params
+        };
         for (name, known) in [("url", "url"), ("token", "token"), ("authentication", "authentication")] {
             let field = config.get(known).map(|node| Value::Json(node.raw().into()));
             params = params.with(name, field);

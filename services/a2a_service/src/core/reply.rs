@@ -45,6 +45,24 @@ impl AgentReply {
         Self::of_text(endpoint, id, response.body).await
     }
 
+    /// Whether the call `id` of `endpoint` was done, which has nothing to return.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub(super) async fn read_void(endpoint: &Endpoint, id: &Id, response: Response) -> Result<()> {
+        let is_success = (200..300).contains(&response.status);
+        if is_success && endpoint.binding == Binding::JsonRpc {
+            let envelope = Envelope::read(response.body).await?;
+            let done = if envelope.is_void_reply_to(id) {
+                Ok(())
+            } else {
+                envelope.result_of(id, ERROR_CODES).map(drop)
+            };
+            return done;
+        }
+        if is_success { Ok(()) } else { Err(error_of_status(endpoint.binding, id, response).await) }
+    }
+
     /// The same, of a text that came with success.
     pub(super) async fn of_text(endpoint: &Endpoint, id: &Id, text: Payload) -> Result<Self> {
         let shape = Some(Shape::of(endpoint.version, endpoint.binding));

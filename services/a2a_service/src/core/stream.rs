@@ -135,10 +135,15 @@ impl AgentStream {
     async fn next_of_any_source(&mut self) -> Result<Option<AgentEvent>> {
         loop {
             let broken = match self.next_of_source().await {
-                Ok(Some(event)) => return Ok(Some(self.noted(event))),
+                Ok(Some(event)) => {
+                    let event = if self.is_after_break { self.snapshot_for(event).await? } else { event };
+                    return Ok(Some(self.noted(event)));
+                }
                 Ok(None) if self.is_complete => return Ok(None),
                 Ok(None) => ended_early(),
-                Err(error) if error.is_of_the_connection() && !self.is_complete => error,
+                // All came: how the connection ended does not matter.
+                Err(error) if error.is_of_the_connection() && self.is_complete => return Ok(None),
+                Err(error) if error.is_of_the_connection() => error,
                 Err(error) => return Err(error),
             };
             self.attach_again(broken).await?;
@@ -169,8 +174,26 @@ impl AgentStream {
         Ok(Some((item, text)))
     }
 
+    /// What came before `event`, the first after a break, unless that says it itself: agents of 0.3 go on with what
+    /// comes next. `event` was there before the task is asked for, which then has it.
+    async fn snapshot_for(&mut self, event: (Item, Payload)) -> Result<(Item, Payload)> {
+        let Some(task_id) = self.task_id.clone() else { return Ok(event) };
+        if matches!(event.0.kind, ItemKind::Task | ItemKind::Message) {
+            return Ok(event);
+        }
+        match self.agent.get_task(task_id, None, &self.ask).await {
+            Ok(reply) => Ok(taken_apart(&reply).unwrap_or(event)),
+            // An agent that does not do this goes on as it does.
+            Err(error) if matches!(error.kind(), ErrorKind::Rpc(_)) => Ok(event),
+            Err(error) => Err(error),
+        }
+    }
+
     fn noted(&mut self, (item, text): (Item, Payload)) -> AgentEvent {
-        self.attempts = 0;
+        // What each attempt begins with is no progress: an agent that ends each stream so is given up.
+        if !self.is_after_break {
+            self.attempts = 0;
+        }
         self.task_id = item.task_id().or(self.task_id.take());
         self.context_id = item.context_id().or(self.context_id.take());
         self.state = item.state().or(self.state);
@@ -214,7 +237,7 @@ impl AgentStream {
             // A task that is over has no stream: how it ended can be asked for.
             Err(error) if matches!(error.kind(), ErrorKind::Rpc(_) | ErrorKind::Status(_)) => {
                 let reply = self.agent.get_task(task_id.to_owned(), None, &self.ask).await?;
-                let text = reply.result().map_or_else(Payload::empty, |result| result.raw().into());
+                let text = text_of(&reply);
                 self.source = Source::Reply(Some((reply, text)));
             }
             Err(error) => return Err(error),
@@ -266,6 +289,16 @@ impl Source {
         let text = response.body.clone();
         Ok(Self::Reply(Some((AgentReply::of_text(endpoint, id, response.body).await?, text))))
     }
+}
+
+fn text_of(reply: &AgentReply) -> Payload {
+    reply.result().map_or_else(Payload::empty, |result| result.raw().into())
+}
+
+/// What a reply has, as if it were an event.
+fn taken_apart(reply: &AgentReply) -> Option<(Item, Payload)> {
+    let text = text_of(reply);
+    Some((reply.item()?, text))
 }
 
 /// The error that an event tells of.

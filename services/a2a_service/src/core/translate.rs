@@ -3,15 +3,13 @@
 //! What a shape has no name for is kept as it is: readers of JSON pass over members that they do not know.
 
 use mcpgateway_engine::Payload;
-use mcpgateway_engine::json::{Kind, Member, Node};
+use mcpgateway_engine::json::{Kind, Member, Node, decode_base64};
+use mcpgateway_engine::payload::Alphabet;
 
 use super::message::file_key;
 use super::protocol::{Role, Shape, TaskState};
 use super::rope::{Members, Rope};
-use super::view::{Item, ItemKind, PartKind, PartView, text_at};
-
-/// The mark by which the official SDK knows data that are no object, which 0.3 has no place for.
-const NOT_AN_OBJECT: &str = "data_part_compat";
+use super::view::{Item, ItemKind, NOT_AN_OBJECT, PartKind, PartView, text_at};
 
 /// `item` as `shape` has it where a reply or an event says what it is.
 #[must_use]
@@ -186,34 +184,48 @@ fn write_part(rope: &mut Rope, node: Node, from: Shape, shape: Shape) {
         return;
     };
     let metadata = part.node.get("metadata");
-    let was_no_object = metadata.as_ref().and_then(|metadata| metadata.get(NOT_AN_OBJECT));
-    let content = match was_no_object.and_then(|mark| mark.boolean()) {
-        Some(true) if shape == Shape::Modern => content.get("value").unwrap_or_else(|| content.clone()),
-        _ => content.clone(),
-    };
     let (filename, media_type) = (part.filename(), part.media_type());
+    let is_encoded_otherwise = kind == PartKind::Raw && (from == Shape::Content) != (shape == Shape::Content);
+    let written = is_encoded_otherwise.then(|| encoded_otherwise(content, shape)).flatten();
+    let written = written.unwrap_or_else(|| content.raw().into());
     rope.object(|object| {
         let is_file = matches!(kind, PartKind::Raw | PartKind::Url);
         match shape {
-            Shape::Modern => _ = object.node(kind.as_str(), Some(&content)),
+            Shape::Modern => _ = object.json(kind.as_str(), Some(&written)),
             _ if is_file => {
                 say_kind(object, "file", shape);
                 object.key("file").object(|file| {
-                    file.node(file_key(kind, shape), Some(&content));
+                    file.json(file_key(kind, shape), Some(&written));
                     file.text("name", filename.as_deref()).text("mimeType", media_type.as_deref());
                 });
             }
             _ => {
                 say_kind(object, kind.as_str(), shape);
-                write_old_content(object, kind, &content, shape);
+                write_old_content(object, kind, content, shape);
             }
         }
         if shape == Shape::Modern || !is_file {
             object.text("filename", filename.as_deref()).text("mediaType", media_type.as_deref());
         }
-        let lacks_an_object = kind == PartKind::Data && content.kind() != Kind::Object;
-        write_metadata(object, metadata.as_ref(), lacks_an_object && shape != Shape::Modern);
+        let is_marked = shape != Shape::Modern && kind == PartKind::Data && content.kind() != Kind::Object;
+        write_metadata(object, metadata.as_ref(), is_marked);
     });
+}
+
+/// The base64 in `content` as `shape` has it: once more in the shape of contents, once less in the others; none if
+/// it is no base64 or there is no memory.
+fn encoded_otherwise(content: &Node, shape: Shape) -> Option<Payload> {
+    let text = if shape == Shape::Content {
+        Payload::base64(content.text_payload().ok()?, Alphabet::Standard).ok()?
+    } else {
+        let text = content.base64().ok()?;
+        // Bytes that were encoded only once are encoded again.
+        match decode_base64(&text.clone().into_bytes().ok()?).ok()? {
+            Some(_) => text,
+            None => Payload::base64(text, Alphabet::Standard).ok()?,
+        }
+    };
+    Some(Payload::join([Payload::from("\""), text, Payload::from("\"")]))
 }
 
 /// Text or data as 0.3 has them: data are an object, inside of another over HTTP.
@@ -233,23 +245,151 @@ fn write_old_content(object: &mut Members<'_>, kind: PartKind, content: &Node, s
     }
 }
 
-/// The metadata of a part, with or without the mark of data that are no object.
-fn write_metadata(object: &mut Members<'_>, metadata: Option<&Node>, marked: bool) {
-    let has_mark = metadata.is_some_and(|metadata| metadata.get(NOT_AN_OBJECT).is_some());
-    let Some(metadata) = metadata.filter(|_| has_mark || marked) else {
-        if marked {
-            object.key("metadata").object(|mark| _ = mark.key(NOT_AN_OBJECT).write("true"));
-        } else {
-            object.node("metadata", metadata);
-        }
+/// The metadata of a part, with the mark of data that are no object if `is_marked`.
+fn write_metadata(object: &mut Members<'_>, metadata: Option<&Node>, is_marked: bool) {
+    let members = metadata.map_or_else(Vec::new, Node::members);
+    let kept = || members.iter().filter(|member| member.key() != NOT_AN_OBJECT);
+    let was_mark_alone = members.len() == 1 && kept().next().is_none();
+    if !is_marked && (metadata.is_none() || was_mark_alone) {
         return;
-    };
-    object.key("metadata").object(|kept| {
-        for member in metadata.members().iter().filter(|member| member.key() != NOT_AN_OBJECT) {
-            kept.node(&member.key(), Some(&member.value));
+    }
+    object.key("metadata").object(|written| {
+        for member in kept() {
+            written.node(&member.key(), Some(&member.value));
         }
-        if marked {
-            kept.key(NOT_AN_OBJECT).write("true");
+        if is_marked {
+            written.key(NOT_AN_OBJECT).write("true");
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use mcpgateway_engine::json::{Document, Options};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn item(value: &Value) -> Item {
+        let document = Document::parse(value.to_string().into(), &Options::default()).expect("JSON");
+        Item::of(&document.root(), None).expect("of A2A")
+    }
+
+    fn read(payload: Payload) -> Value {
+        serde_json::from_slice(&payload.into_bytes().expect("small")).expect("JSON")
+    }
+
+    fn in_shape(value: &Value, from: Shape, shape: Shape) -> Value {
+        read(translate(&Item { shape: from, ..item(value) }, shape))
+    }
+
+    /// A task in all three shapes.
+    fn tasks() -> [(Shape, Value); 3] {
+        let modern = json!({"task": {
+            "id": "t", "contextId": "c", "metadata": {"m": 1},
+            "status": {"state": "TASK_STATE_CANCELED", "timestamp": "now",
+                "message": {"messageId": "m", "role": "ROLE_AGENT", "parts": [{"text": "x", "metadata": {"a": 1}}]}},
+            "history": [{"messageId": "h", "role": "ROLE_USER", "parts": [{"data": {"data": {"k": [1, 2.50]}}}]}],
+            "artifacts": [{"artifactId": "a", "name": "n", "parts": [
+                {"raw": "QUI=", "filename": "f", "mediaType": "a/b"}, {"url": "http://u", "mediaType": "a/b"}]}],
+        }});
+        let kinds = json!({
+            "kind": "task", "id": "t", "contextId": "c", "metadata": {"m": 1},
+            "status": {"state": "canceled", "timestamp": "now",
+                "message": {"kind": "message", "messageId": "m", "role": "agent",
+                    "parts": [{"kind": "text", "text": "x", "metadata": {"a": 1}}]}},
+            "history": [{"kind": "message", "messageId": "h", "role": "user",
+                "parts": [{"kind": "data", "data": {"data": {"k": [1, 2.50]}}}]}],
+            "artifacts": [{"artifactId": "a", "name": "n", "parts": [
+                {"kind": "file", "file": {"bytes": "QUI=", "name": "f", "mimeType": "a/b"}},
+                {"kind": "file", "file": {"uri": "http://u", "mimeType": "a/b"}}]}],
+        });
+        let content = json!({"task": {
+            "id": "t", "contextId": "c", "metadata": {"m": 1},
+            "status": {"state": "TASK_STATE_CANCELLED", "timestamp": "now",
+                "message": {"messageId": "m", "role": "ROLE_AGENT", "content": [{"text": "x", "metadata": {"a": 1}}]}},
+            "history": [{"messageId": "h", "role": "ROLE_USER",
+                "content": [{"data": {"data": {"data": {"k": [1, 2.50]}}}}]}],
+            "artifacts": [{"artifactId": "a", "name": "n", "parts": [
+                {"file": {"fileWithBytes": "UVVJPQ==", "name": "f", "mimeType": "a/b"}},
+                {"file": {"fileWithUri": "http://u", "mimeType": "a/b"}}]}],
+        }});
+        [(Shape::Modern, modern), (Shape::Kinds, kinds), (Shape::Content, content)]
+    }
+
+    #[test]
+    fn a_task_is_the_same_in_every_shape() {
+        for (from, value) in tasks() {
+            for (shape, expected) in tasks() {
+                assert_eq!(in_shape(&value, from, shape), expected, "{from:?} as {shape:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn updates_say_that_they_are_final_where_they_have_to() {
+        let modern = json!({"statusUpdate": {"taskId": "t", "contextId": "c", "status": {"state": "TASK_STATE_WORKING"}}});
+        let old = json!({"kind": "status-update", "taskId": "t", "contextId": "c", "final": false, "status": {"state": "working"}});
+        assert_eq!(in_shape(&modern, Shape::Modern, Shape::Kinds), old);
+        assert_eq!(in_shape(&old, Shape::Kinds, Shape::Modern), modern);
+        let done = json!({"statusUpdate": {"taskId": "t", "status": {"state": "TASK_STATE_FAILED"}}});
+        assert_eq!(in_shape(&done, Shape::Modern, Shape::Kinds)["final"], json!(true));
+        let update = |kind: &str, part: Value| {
+            json!({
+                "taskId": "t", "append": true, "lastChunk": false, "artifact": {"artifactId": "a", "parts": [part]}, "x": kind,
+            })
+        };
+        let modern = json!({"artifactUpdate": update("", json!({"text": "x"}))});
+        let mut old = update("", json!({"kind": "text", "text": "x"}));
+        old["kind"] = json!("artifact-update");
+        assert_eq!(in_shape(&modern, Shape::Modern, Shape::Kinds), old);
+        assert_eq!(in_shape(&old, Shape::Kinds, Shape::Modern), modern);
+    }
+
+    #[test]
+    fn data_that_are_no_object_come_back_as_they_were() {
+        let message =
+            |part: Value| json!({"message": {"messageId": "m", "role": "ROLE_USER", "parts": [part]}});
+        for data in [json!([1, 2]), json!("x"), json!(null)] {
+            for part in [json!({"data": data}), json!({"data": data, "metadata": {"own": 1}})] {
+                let modern = message(part);
+                let old = in_shape(&modern, Shape::Modern, Shape::Kinds);
+                assert_eq!(old["parts"][0]["data"], json!({"value": data}));
+                assert_eq!(old["parts"][0]["metadata"]["data_part_compat"], json!(true));
+                assert_eq!(in_shape(&old, Shape::Kinds, Shape::Modern), modern);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_kept_and_large_values_stay_where_they_are() {
+        let text = "x".repeat(1 << 16);
+        let message = json!({"kind": "message", "messageId": "m", "role": "other", "new": {"kind": 1}, "parts": [
+            {"kind": "video", "video": 1}, {"kind": "text", "text": text}, 7]});
+        let item = item(&message);
+        let translated = translate(&item, Shape::Modern);
+        let held = item.node.document().text().as_ptr_range();
+        let frames: Vec<_> = translated.clone().into_frames().collect();
+        assert!(frames.iter().any(|frame| frame.len() > text.len() && held.contains(&frame.as_ptr())));
+        assert_eq!(
+            read(translated),
+            json!({"message": {"messageId": "m", "role": "other", "new": {"kind": 1}, "parts": [
+            {"kind": "video", "video": 1}, {"text": text}, 7]}})
+        );
+    }
+
+    #[test]
+    fn a_message_gets_what_it_lacks() {
+        let message = json!({"parts": [{"text": "x"}], "contextId": "own"});
+        let document = Document::parse(message.to_string().into(), &Options::default()).expect("JSON");
+        let mut rope = Rope::default();
+        let missing =
+            [("messageId", Some("m".to_owned())), ("taskId", None), ("contextId", Some("other".to_owned()))];
+        write_message(&mut rope, &document.root(), Shape::Kinds, &missing);
+        assert_eq!(
+            read(rope.finish()),
+            json!({"kind": "message", "messageId": "m", "role": "user", "contextId": "own",
+                "parts": [{"kind": "text", "text": "x"}]})
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use mcpgateway_engine::json::{Kind, Node};
+use mcpgateway_engine::json::{Kind, Node, decode_base64};
 use mcpgateway_engine::{Error, ErrorKind, Payload, Result};
 
 use super::protocol::{Role, Shape, TaskState};
@@ -136,12 +136,15 @@ impl Item {
         }
     }
 
-    /// The parts of a message, of a status's message, or of all artifacts.
+    /// The parts of a message, of a status's message, or of all artifacts; of a task without artifacts those of its
+    /// status's message.
     #[must_use]
     pub fn parts(&self) -> Vec<PartView> {
         let own = match self.kind {
             ItemKind::Message | ItemKind::StatusUpdate => self.message(),
-            ItemKind::Task | ItemKind::ArtifactUpdate => None,
+            // A task that asks has nothing but its question.
+            ItemKind::Task => self.message().filter(|_| self.artifacts().is_empty()),
+            ItemKind::ArtifactUpdate => None,
         };
         own.into_iter().chain(self.artifacts()).flat_map(|holder| parts_of(&holder, self.shape)).collect()
     }
@@ -192,8 +195,12 @@ impl PartKind {
 pub struct PartView {
     /// It, as it was received.
     pub node: Node,
+    shape: Shape,
     content: Option<(PartKind, Node)>,
 }
+
+/// The mark by which the official SDK knows data that are no object, which 0.3 has no place for.
+pub(super) const NOT_AN_OBJECT: &str = "data_part_compat";
 
 /// Where a part, or its file, has its content.
 const CONTENTS: [(&str, PartKind); 4] =
@@ -208,13 +215,15 @@ const FILE_CONTENTS: [(&str, PartKind); 4] = [
 impl PartView {
     pub(super) fn new(node: Node, shape: Shape) -> Self {
         let found = |holder: &Node, places: &[(&str, PartKind)]| {
-            places.iter().find_map(|(key, kind)| Some((*kind, holder.get(key)?)))
+            let mut all = places.iter().filter_map(|(key, kind)| Some((*kind, holder.get(key)?)));
+            // Of a part with two contents, two readers might see two.
+            all.next().filter(|_| all.next().is_none())
         };
         let content = match node.get("file").filter(|file| file.kind() == Kind::Object) {
             Some(file) => found(&file, &FILE_CONTENTS),
-            None => found(&node, &CONTENTS).map(|content| without_wrapper(content, shape)),
+            None => found(&node, &CONTENTS).map(|content| without_wrapper(content, &node, shape)),
         };
-        Self { node, content }
+        Self { node, shape, content }
     }
 
     /// What it is; none if it is nothing of A2A.
@@ -254,6 +263,12 @@ impl PartView {
     /// [`ErrorKind::QuotaExceeded`] when there is no memory.
     pub fn payload(&self) -> Result<Payload> {
         match &self.content {
+            Some((PartKind::Raw, node)) if self.shape == Shape::Content => {
+                let once = node.base64()?;
+                // Twice by those who put the text of other shapes there; once by those who put the bytes.
+                let twice = decode_base64(&once.clone().into_bytes()?)?;
+                Ok(twice.unwrap_or(once))
+            }
             Some((PartKind::Raw, node)) => node.base64(),
             Some((PartKind::Text, node)) => node.text_payload(),
             Some((PartKind::Data, node)) => Ok(node.raw().into()),
@@ -266,11 +281,16 @@ impl PartView {
     }
 }
 
-/// Over HTTP, 0.3 has data inside of another object.
-fn without_wrapper((kind, node): (PartKind, Node), shape: Shape) -> (PartKind, Node) {
-    let is_wrapped = kind == PartKind::Data && shape == Shape::Content;
-    let inner = is_wrapped.then(|| node.get("data")).flatten();
-    (kind, inner.unwrap_or(node))
+/// Over HTTP, 0.3 has data inside of another object; and over either binding data that are no object are in one,
+/// which its metadata tell.
+fn without_wrapper((kind, content): (PartKind, Node), part: &Node, shape: Shape) -> (PartKind, Node) {
+    if kind != PartKind::Data || shape == Shape::Modern {
+        return (kind, content);
+    }
+    let within = |content: Node, key| content.get(key).unwrap_or(content);
+    let data = if shape == Shape::Content { within(content, "data") } else { content };
+    let mark = part.get("metadata").and_then(|metadata| metadata.get(NOT_AN_OBJECT)?.boolean());
+    (kind, if mark == Some(true) { within(data, "value") } else { data })
 }
 
 /// The text at `key` of an object.

@@ -29,7 +29,9 @@ impl TokenSource for PyTokenSource {
             let call = move || {
                 Python::attach(|py| {
                     let token = callable.call0(py).and_then(|token| token.extract::<String>(py));
-                    token.map_err(|error| Error::invalid_request(format!("token: {}", error.value(py))))
+                    token.map_err(|error| {
+                        Error::invalid_request("the token could not be had").with_source(error)
+                    })
                 })
             };
             runtime::blocking(call).await?

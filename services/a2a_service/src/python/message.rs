@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use mcpgateway_bridge::{json_from, open_file, payload_from, text_from};
+use mcpgateway_bridge::{TextContent, json_from, open_file, payload_from, text_from};
 use mcpgateway_engine::http::Mutation;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -46,7 +46,10 @@ impl PyPart {
         metadata: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         guard(text.py(), || {
-            let part = Part::text(text_from(text)?);
+            let part = match text_from(text)? {
+                TextContent::Ready(text) => Part::text(text),
+                TextContent::Later(make, len) => Part::text_made_by(make, len),
+            };
             Self::new(part, Mutation::Borrow, filename, media_type, metadata)
         })
     }
@@ -109,7 +112,12 @@ impl PyPart {
         guard(py, || {
             let part = Part::raw(open_file(py, &path, trusted)?);
             let own_name = || path.file_name().map(|name| name.to_string_lossy().into_owned());
-            Self::new(part, Mutation::Borrow, filename.or_else(own_name), media_type, metadata)
+            let filename = filename.or_else(own_name);
+            let media_type = match (media_type, &filename) {
+                (None, Some(name)) => guessed_type(py, name)?,
+                (given, _) => given,
+            };
+            Self::new(part, Mutation::Borrow, filename, media_type, metadata)
         })
     }
 
@@ -207,6 +215,12 @@ impl PyMessage {
     fn __repr__(&self) -> String {
         format!("<Message of {} parts>", self.message.parts.len())
     }
+}
+
+/// What Python's `mimetypes` says of a name.
+fn guessed_type(py: Python<'_>, name: &str) -> PyResult<Option<String>> {
+    let guessed = py.import("mimetypes")?.call_method1("guess_type", (name,))?;
+    Ok(guessed.extract::<(Option<String>, Option<String>)>()?.0)
 }
 
 /// A list of parts, each a `Part` or a str; or one of these.

@@ -1,4 +1,4 @@
-//! The agent behind `/a2a`: JSON-RPC 2.0 with one method, which sends the text back.
+//! The agent behind `/a2a`: A2A 0.3 over JSON-RPC 2.0, which sends text back, at once or as a stream of artifacts.
 //!
 //! A reply is a rope whose text parts are slices of the request: a text of 256 MiB is scanned
 //! once, and neither decoded, copied nor escaped again.
@@ -13,8 +13,9 @@ use serde_json::value::RawValue;
 
 use super::source::Rope;
 
-/// The method's names in A2A 0.3 and in 1.0.
-const METHODS: [&str; 2] = ["message/send", "SendMessage"];
+/// The names of its methods in A2A 0.3 and in 1.0.
+const SEND: [&str; 2] = ["message/send", "SendMessage"];
+const STREAM: [&str; 2] = ["message/stream", "SendStreamingMessage"];
 
 /// The longest text that `replyBytes` may ask for (64 GiB): what a source gives, too.
 const MAX_REPLY_TEXT: u64 = super::MAX_REPLY_LENGTH;
@@ -24,20 +25,41 @@ const MAX_REPLY_TEXT: u64 = super::MAX_REPLY_LENGTH;
 static REPLY_TEXT: LazyLock<Bytes> =
     LazyLock::new(|| "The agent answers at the length that was asked for. ".repeat(20_000).into());
 
+/// What the agent says to a request.
+pub enum Answer {
+    /// JSON.
+    Reply(Rope),
+    /// Server-sent events.
+    Events(Rope),
+}
+
 /// Answer the JSON-RPC request in `body`; what is wrong with it is part of the answer.
-pub fn answer(body: &Bytes) -> Rope {
+pub fn answer(body: &Bytes) -> Answer {
     match serde_json::from_slice::<Call<SendParams>>(body) {
         Ok(call) => answer_call(body, &call),
         // Read again to say why; a good request is read only once.
-        Err(_) => refuse(body),
+        Err(_) => Answer::Reply(refuse(body)),
     }
 }
 
-fn answer_call(body: &Bytes, call: &Call<SendParams>) -> Rope {
-    match call.fault().or_else(|| call.params.message.fault()) {
-        Some(fault) => failure(call.id, fault),
-        None => success(body, call.id, &call.params.message),
+fn answer_call(body: &Bytes, call: &Call<SendParams>) -> Answer {
+    let message = &call.params.message;
+    match call.fault().or_else(|| message.fault()) {
+        Some(fault) => Answer::Reply(failure(call.id, fault)),
+        None if STREAM.contains(&&*call.method) => Answer::Events(events(body, call.id, message)),
+        None => Answer::Reply(success(body, call.id, message)),
     }
+}
+
+/// The agent's card, for those who know it as `host`.
+pub fn card(host: &str) -> Rope {
+    let card = serde_json::json!({
+        "name": "loopback", "description": "Sends text back.", "version": env!("CARGO_PKG_VERSION"),
+        "protocolVersion": "0.3.0", "preferredTransport": "JSONRPC", "url": format!("http://{host}/a2a"),
+        "capabilities": {"streaming": true}, "skills": [],
+        "defaultInputModes": ["text/plain"], "defaultOutputModes": ["text/plain"],
+    });
+    Rope::default().then(card.to_string())
 }
 
 #[derive(Deserialize)]
@@ -102,7 +124,7 @@ impl Fault {
                 "not a JSON-RPC 2.0 request: send an object with jsonrpc 2.0, an id that is a \
                  string or a number, and a method"
             }
-            Fault::UnknownMethod => "unknown method: use message/send or SendMessage",
+            Fault::UnknownMethod => "unknown method: use message/send or message/stream",
             Fault::BadParams => {
                 "invalid params: send params.message.parts, an array of parts whose text is a \
                  string; metadata.replyBytes is a number up to 68719476736"
@@ -115,7 +137,7 @@ impl<P> Call<'_, P> {
     fn fault(&self) -> Option<Fault> {
         if self.jsonrpc != "2.0" || !self.id.is_none_or(is_id) {
             Some(Fault::NotARequest)
-        } else if METHODS.contains(&&*self.method) {
+        } else if [SEND, STREAM].concat().contains(&&*self.method) {
             None
         } else {
             Some(Fault::UnknownMethod)
@@ -169,17 +191,39 @@ fn success(body: &Bytes, id: Option<&RawValue>, message: &Message) -> Rope {
     parts.then("]}}")
 }
 
+/// A task whose one artifact comes in a chunk for each text.
+fn events(body: &Bytes, id: Option<&RawValue>, message: &Message) -> Rope {
+    let id = id.map_or("null", RawValue::get);
+    let head =
+        format!(r#"data: {{"jsonrpc":"2.0","id":{id},"result":{{"taskId":"reply","contextId":"reply","#);
+    let chunk = |rope: Rope, append: bool| {
+        rope.then(head.clone()).then(format!(
+            r#""kind":"artifact-update","append":{append},"artifact":{{"artifactId":"reply","parts":["#
+        ))
+    };
+    let end = "]}}}\n\n";
+    let rope = match message.reply_bytes() {
+        Some(length) => append_made_part(chunk(Rope::default(), false), length).then(end),
+        None => message.texts().enumerate().fold(Rope::default(), |rope, (index, text)| {
+            append_text(chunk(rope, index > 0), body, text).then(end)
+        }),
+    };
+    let completed = r#""kind":"status-update","final":true,"status":{"state":"completed"}}}"#;
+    rope.then(head.clone()).then(completed).then("\n\n")
+}
+
 fn append_made_part(rope: Rope, length: u64) -> Rope {
     rope.then(r#"{"kind":"text","text":""#).repeat(REPLY_TEXT.clone(), length).then(r#""}"#)
 }
 
 fn append_same_parts(rope: Rope, body: &Bytes, message: &Message) -> Rope {
     message.texts().enumerate().fold(rope, |rope, (index, text)| {
-        rope.then(if index == 0 { "" } else { "," })
-            .then(r#"{"kind":"text","text":"#)
-            .then(body.slice_ref(text.get().as_bytes()))
-            .then("}")
+        append_text(rope.then(if index == 0 { "" } else { "," }), body, text)
     })
+}
+
+fn append_text(rope: Rope, body: &Bytes, text: &RawValue) -> Rope {
+    rope.then(r#"{"kind":"text","text":"#).then(body.slice_ref(text.get().as_bytes())).then("}")
 }
 
 fn failure(id: Option<&RawValue>, fault: Fault) -> Rope {
@@ -195,9 +239,34 @@ mod tests {
 
     use super::*;
 
+    fn reply_to(body: &Bytes) -> Rope {
+        match answer(body) {
+            Answer::Reply(reply) => reply,
+            Answer::Events(_) => panic!("no stream was asked for"),
+        }
+    }
+
     fn answered(body: &str) -> Value {
-        let bytes: Vec<u8> = answer(&Bytes::from(body.to_owned())).flat_map(Vec::from).collect();
+        let bytes: Vec<u8> = reply_to(&Bytes::from(body.to_owned())).flat_map(Vec::from).collect();
         serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[test]
+    fn a_stream_has_a_chunk_for_each_text_and_says_when_it_is_over() {
+        let parts = json!([{"text": "a\n"}, {"data": 1}, {"text": "b"}]);
+        let body = call(&json!(7), &json!({"parts": parts})).replace("message/send", "message/stream");
+        let Answer::Events(events) = answer(&Bytes::from(body)) else { panic!("a stream") };
+        let text = String::from_utf8(events.flat_map(Vec::from).collect()).unwrap();
+        let events: Vec<Value> = text
+            .split_terminator("\n\n")
+            .map(|event| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap())
+            .collect();
+        let texts: Vec<_> =
+            events[..2].iter().map(|event| &event["result"]["artifact"]["parts"][0]["text"]).collect();
+        assert_eq!(texts, ["a\n", "b"]);
+        assert_eq!((&events[0]["id"], &events[0]["result"]["append"]), (&json!(7), &json!(false)));
+        assert_eq!(events[1]["result"]["append"], json!(true));
+        assert_eq!((events.len(), &events[2]["result"]["status"]["state"]), (3, &json!("completed")));
     }
 
     fn call(id: &Value, message: &Value) -> String {
@@ -240,7 +309,7 @@ mod tests {
         let text = "x".repeat(1 << 20);
         let body = Bytes::from(call(&json!(1), &json!({"parts": [{"text": text}]})));
         let range = body.as_ptr_range();
-        assert!(answer(&body).any(|chunk| chunk.len() > 1 << 20 && range.contains(&chunk.as_ptr())));
+        assert!(reply_to(&body).any(|chunk| chunk.len() > 1 << 20 && range.contains(&chunk.as_ptr())));
     }
 
     #[test]
@@ -259,7 +328,7 @@ mod tests {
         for body in ["", "{", "[1,", r#"{"jsonrpc":"2.0","id":1,"method":"message/send"} x"#] {
             assert_eq!(error_of(body), (Value::Null, -32_700), "{body}");
         }
-        let reply = answer(&Bytes::from_static(b"\"\xff\"")).next().unwrap();
+        let reply = reply_to(&Bytes::from_static(b"\"\xff\"")).next().unwrap();
         assert!(reply.windows(6).any(|window| window == b"-32700"));
     }
 

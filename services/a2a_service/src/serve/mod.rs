@@ -6,7 +6,8 @@
 //! | `POST or PUT /sink` | `{"bytes": n, "sha256": "…"}`; with `?digest=none` without the digest |
 //! | `GET /source/{n}` | `n` reproducible bytes |
 //! | `GET /json/{text,messages,embeddings,table}/{n}` | JSON of `n` bytes |
-//! | `POST /a2a` | a JSON-RPC 2.0 agent that sends text parts back |
+//! | `POST /a2a` | a JSON-RPC 2.0 agent that sends text parts back, at once or as a stream |
+//! | `GET /.well-known/agent-card.json` | its card |
 //!
 //! HTTP/1.1 and HTTP/2 with prior knowledge are spoken on the same port.
 
@@ -27,7 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -56,6 +57,7 @@ const WINDOW: u32 = 16 << 20;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// A bound server.
@@ -198,6 +200,13 @@ async fn route(request: Request<Incoming>) -> Result<Reply, Refusal> {
         ["echo"] => Ok(echo(allow_post(request)?)),
         ["sink"] => sink(allow_upload(request)?).await,
         ["a2a"] => invoke_agent(allow_post(request)?).await,
+        [".well-known", "agent-card.json"] => {
+            let request = allow_get(request)?;
+            let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+            let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+            let card = agent::card(host.unwrap_or("127.0.0.1"));
+            Ok(download(&request, JSON, card))
+        }
         ["source", length] => {
             let request = allow_get(request)?;
             let body = source::source(reply_length(length)?);
@@ -303,7 +312,10 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 async fn invoke_agent(request: Request<Incoming>) -> Result<Reply, Refusal> {
     let body = collect(request.into_body()).await?;
-    Ok(made(JSON, agent::answer(&body)))
+    Ok(match agent::answer(&body) {
+        agent::Answer::Reply(reply) => made(JSON, reply),
+        agent::Answer::Events(events) => made(EVENTS, events),
+    })
 }
 
 async fn collect(mut body: Incoming) -> Result<Bytes, Refusal> {

@@ -33,6 +33,7 @@ pub(super) struct Attempt {
     body: Body,
     /// The body was made while it was sent: there is nothing left to send again.
     is_spent: bool,
+    is_idempotent: bool,
     checksum: Option<Arc<SentChecksum>>,
 }
 
@@ -75,6 +76,7 @@ impl Attempt {
             headers,
             body,
             is_spent: false,
+            is_idempotent: request.is_idempotent,
             checksum,
         })
     }
@@ -131,7 +133,8 @@ impl Attempt {
 
     /// Whether this request may be sent again after `error`.
     pub(super) fn may_follow(&self, error: &Error, retry: Retry) -> bool {
-        let harmless = error.sent() == Sent::No || retry.non_idempotent || self.method.is_idempotent();
+        let is_idempotent = self.is_idempotent || self.method.is_idempotent();
+        let harmless = error.sent() == Sent::No || retry.non_idempotent || is_idempotent;
         let timed_out = matches!(error.kind(), ErrorKind::Timeout { name, .. } if *name != "connect");
         error.is_of_the_connection() && harmless && !timed_out && !self.is_spent
     }
@@ -168,7 +171,8 @@ impl Attempt {
         }
         let given_by = if is_vouched_for(&self.url, &url) { self.given_by } else { GivenBy::Peer };
         let checksum = self.checksum.clone();
-        Ok(Some(Self { method, url, given_by, headers, body, is_spent: false, checksum }))
+        let is_idempotent = self.is_idempotent;
+        Ok(Some(Self { method, url, given_by, headers, body, is_spent: false, is_idempotent, checksum }))
     }
 
     fn redirect_url(&self, location: &[u8]) -> Result<Url> {

@@ -28,6 +28,7 @@ pub struct Request {
     pub(super) given_by: GivenBy,
     pub(super) destination: Destination,
     pub(super) progress: Arc<Progress>,
+    pub(super) is_idempotent: bool,
 }
 
 /// What happens when the owner of a borrowed body writes to it while it is sent.
@@ -109,6 +110,7 @@ impl Request {
             given_by: GivenBy::Caller,
             destination: Destination::Memory,
             progress: Arc::default(),
+            is_idempotent: false,
         })
     }
 
@@ -127,6 +129,7 @@ impl Request {
             given_by: self.given_by,
             destination: Destination::Memory,
             progress: Arc::default(),
+            is_idempotent: self.is_idempotent,
         }
     }
 
@@ -142,6 +145,13 @@ impl Request {
             guard: self.guard.clone(),
             given_by: self.given_by,
         }
+    }
+
+    /// The same request, and whether sending it twice is the same as sending it once, whatever its method.
+    #[must_use]
+    pub fn idempotent(mut self, is_idempotent: bool) -> Self {
+        self.is_idempotent = is_idempotent;
+        self
     }
 
     /// The same request with a header that it does not have yet.

@@ -26,7 +26,6 @@ impl Node {
         let Some(raw) = self.raw_text() else {
             return Err(self.wrong_kind("base64 is in strings", Kind::String));
         };
-        let by_decoding = |len| Decision::because(Transfer::Copy, len, "base64, decoded");
         let invalid = |(at, what)| self.document().error_at(self.offset() + 1 + at, what);
         let decoded = match Decoded::of(raw) {
             // What SIMD refuses may be escapes, such as \/ for /.
@@ -36,13 +35,7 @@ impl Node {
             }
             read => read.map_err(invalid)??,
         };
-        Ok(match decoded {
-            Decoded::Small(bytes) => {
-                let decision = by_decoding(bytes.len() as u64);
-                Payload::new(Bytes::from(bytes), decision)
-            }
-            Decoded::Large(region) => Payload::from_region(region, by_decoding),
-        })
+        Ok(decoded.into_payload())
     }
 
     /// That this would have to be of another kind.
@@ -56,6 +49,14 @@ impl Node {
         );
         Error::new(ErrorKind::WrongKind, subject)
     }
+}
+
+/// The bytes that `text` is the base64 of, as [`Node::base64`] reads it; `None` if it is none.
+///
+/// # Errors
+/// [`ErrorKind::QuotaExceeded`] or [`ErrorKind::BudgetExceeded`] when there is no memory.
+pub fn decode_base64(text: &[u8]) -> Result<Option<Payload>> {
+    Decoded::of(text).ok().map(|decoded| Ok(decoded?.into_payload())).transpose()
 }
 
 /// What is wrong, and where.
@@ -77,6 +78,17 @@ enum Decoded {
 }
 
 impl Decoded {
+    fn into_payload(self) -> Payload {
+        let by_decoding = |len| Decision::because(Transfer::Copy, len, "base64, decoded");
+        match self {
+            Self::Small(bytes) => {
+                let decision = by_decoding(bytes.len() as u64);
+                Payload::new(Bytes::from(bytes), decision)
+            }
+            Self::Large(region) => Payload::from_region(region, by_decoding),
+        }
+    }
+
     /// Decode `text`; or say where it is no base64.
     fn of(text: &[u8]) -> Result<Result<Self>, Wrong> {
         let text = &text[..without_padding(text)?];

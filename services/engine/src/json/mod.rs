@@ -39,6 +39,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use self::base64::decode_base64;
 pub use array::{Array, ArrayMemory, DataType};
 pub use columns::{Column, ColumnData, Fill, Fills};
 pub use document::{Document, Duplicates, MAX_DEPTH, Options, check};

@@ -54,7 +54,7 @@ impl Escaped {
             }
         }
         escaped.extend_from_slice(&piece[copied..]);
-        self.len -= escaped.len() as u64;
+        self.len = self.len.saturating_sub(escaped.len() as u64);
         Some(escaped.into())
     }
 }
