@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import mcpgateway_rust
 from mcpgateway_rust import Client, Limits
 from support.hostile import (
+    Connection,
     HostileServer,
     ReadHead,
     ReadRequest,
@@ -22,6 +24,7 @@ from support.hostile import (
     answer,
     closed_port,
     echo,
+    response,
 )
 from support.native_server import NativeServer, sha256
 from support.process import environment
@@ -163,6 +166,69 @@ def test_invoke_of_a_status_that_is_no_success_prints_the_reply_and_fails() -> N
         finished = run("invoke", server.url, "--body", "x")
     assert_failed(finished, "500")
     assert finished.stdout == b"why"
+
+
+# ---- invoke --agent
+
+
+def test_invoke_of_an_agent_prints_what_it_says_as_it_comes(agent: NativeServer) -> None:
+    finished = run("invoke", "--agent", agent.url, "a text\nof two lines é")
+    assert (finished.returncode, finished.stdout.decode(), finished.stderr) == (0, "a text\nof two lines é", b"")
+
+
+def test_invoke_of_an_agent_sends_files_and_writes_what_it_says_to_one(tmp_path: Path, agent: NativeServer) -> None:
+    path, output = tmp_path / "big.pdf", tmp_path / "said"
+    path.write_bytes(source_bytes(3 * MIB))
+    finished = run("invoke", "--agent", agent.url, "text", "--file", path, "--file", path, "-o", output, "--json")
+    told: dict[str, Any] = json.loads(finished.stdout)
+    assert (finished.returncode, told["state"], told["task_id"]) == (0, "completed", "reply")
+    assert told["parts"] == [{"kind": "text", "filename": None, "bytes": 4}]
+    assert (told["sent"] > 2 * 4 * MIB, output.read_bytes()) == (True, b"text")
+
+
+def agent_without_streams(result: Any) -> Callable[[Connection], None]:
+    """An agent whose card says that it has none, and that replies with `result`."""
+
+    def scenario(connection: Connection) -> None:
+        url = f"http://{connection.read_head().header('host')}"
+        card = {"url": url, "protocolVersion": "0.3.0", "capabilities": {"streaming": False}}
+        connection.send(response(json.dumps(card).encode()))
+        connection.read_head()
+        call = json.loads(connection.read_body())
+        assert call["method"] == "message/send"
+        connection.send(response(json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": result}).encode()))
+        connection.drain()
+
+    return scenario
+
+
+def test_invoke_of_an_agent_that_has_no_streams_asks_for_all_at_once() -> None:
+    message = {"kind": "message", "messageId": "m", "parts": [{"kind": "text", "text": "hello"}]}
+    with HostileServer(agent_without_streams(message)) as server:
+        finished = run("invoke", "-a", server.url, "hi")
+    assert (finished.returncode, finished.stdout) == (0, b"hello")
+
+
+def test_invoke_of_a_task_that_failed_says_so() -> None:
+    with HostileServer(agent_without_streams({"kind": "task", "id": "t", "status": {"state": "failed"}})) as server:
+        assert_failed(run("invoke", "-a", server.url, "hi"), "failed")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--agent", "http://127.0.0.1:1"], "nothing to send"),
+        (["--agent", "127.0.0.1:1", "x"], "http://"),
+        (["--agent", "http://127.0.0.1:1", "x", "--body", "y"], "--file"),
+        (["--agent", "http://127.0.0.1:1", "--file", "/no/such/file"], "/no/such/file"),
+        (["http://127.0.0.1:1", "--file", "/etc/passwd"], "--body"),
+        (["--json"], "URL"),
+    ],
+)
+def test_invoke_says_what_goes_with_what(arguments: list[str], said: str) -> None:
+    finished = run("invoke", *arguments)
+    assert_failed(finished, said)
+    assert finished.returncode == 2
 
 
 def test_invoke_shows_no_secret() -> None:

@@ -15,6 +15,13 @@ SAID = {
     "call_agent.py": ["sent      67,108,864 bytes   borrow:", "received  67,108,864 bytes   map:", "equal: True"],
     "fan_out.py": ["1000 of 1000 questions were answered"],
     "forward_upload.py": ["status 200; 64 MiB went through, unchanged: True"],
+    "talk_to_agent.py": [
+        "loopback speaks A2A 0.3.0",
+        "a message: What is this?",
+        "artifact-update ['What is ']",
+        "completed: What is this?",
+        "MethodNotFound -32601, sent: yes",
+    ],
     "share_between_workers.py": [
         "256 MiB received by one worker, answered by another: True",
         "the checksum is right: True",

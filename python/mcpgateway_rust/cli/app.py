@@ -21,6 +21,7 @@ from mcpgateway_rust._types import Timeouts
 from mcpgateway_rust.cli import spools, sweeping
 from mcpgateway_rust.cli.calibrating import calibrate
 from mcpgateway_rust.cli.invoking import invoke_with_progress, read_body
+from mcpgateway_rust.cli.talking import talk
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,6 +48,8 @@ _EXAMPLES = """[bold]Examples[/]
 [cyan]mcpgateway-rust invoke http://127.0.0.1:8080/sink --body @film.mp4 --json[/]
 
 [cyan]mcpgateway-rust invoke http://127.0.0.1:8080/source/1000000 -o million.bin[/]
+
+[cyan]mcpgateway-rust invoke --agent http://127.0.0.1:8080 "What does it say?" --file big.pdf[/]
 
 [cyan]make-report | mcpgateway-rust invoke https://agent.example/a2a -b @- -H 'Content-Type: application/json'[/]"""
 
@@ -92,16 +95,26 @@ def serve(
         raise typer.BadParameter(str(error), param_hint="'--host' and '--port'") from error
 
 
-def _check_url(url: str) -> str:
-    if "://" not in url:
+def _check_url(url: str | None) -> str | None:
+    if url is not None and "://" not in url:
         raise typer.BadParameter("it has no scheme: write http:// or https:// before the host")
     return url
 
 
 @app.command(epilog=_EXAMPLES)
 def invoke(
-    url: Annotated[str, typer.Argument(metavar="URL", callback=_check_url, help="Of the agent, with http(s)://.")],
+    url: Annotated[
+        str | None,
+        typer.Argument(metavar="URL|TEXT", help="Where the body goes, with http(s)://. With --agent: what to say."),
+    ] = None,
     *,
+    agent: Annotated[
+        str | None,
+        typer.Option("--agent", "-a", metavar="URL", callback=_check_url, help="Speak A2A with the agent there."),
+    ] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option("--file", "-f", help="With --agent: a file to send; may be repeated.")
+    ] = None,
     body: Annotated[
         str | None, typer.Option("--body", "-b", help="Text, @FILE for a file, or @- for standard input.")
     ] = None,
@@ -113,12 +126,30 @@ def invoke(
     timeout: Annotated[float, typer.Option(help="Seconds for the whole call.")] = 600.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was measured, not the reply.")] = False,
 ) -> None:
-    """Send a body of any size to an agent, and print its reply.
+    """Send a body of any size to an agent, and print its reply; or, with --agent, a message, and what comes of it.
 
     A file is memory-mapped, not copied. On a terminal, progress and a summary are shown on standard error.
 
     Exit status: 0 success, 1 no reply or one of another status than 200 to 299, 2 a wrong command line, 130 Ctrl-C.
     """
+    if agent is not None:
+        if body is not None or method is not None:
+            raise typer.BadParameter("with --agent, pass a text and --file", param_hint="'--body' or '--method'")
+        talk(
+            agent,
+            url,
+            file or [],
+            headers=[_parse_header(line) for line in header or []],
+            output=output,
+            timeouts=_parse_timeout(timeout),
+            as_json=as_json,
+        )
+        return
+    if file:
+        raise typer.BadParameter("it goes with --agent: else use --body @FILE", param_hint="'--file'")
+    if url is None:
+        raise typer.BadParameter("it is missing", param_hint="'URL'")
+    _check_url(url)
     payload = read_body(body)
     method = method or ("GET" if payload is None else "POST")
     headers = [_parse_header(line) for line in header or []]

@@ -46,14 +46,14 @@ def invoke_with_progress(
     progress: Progress,
 ) -> Response:
     """Send the request and wait for its reply; on a terminal, show how far both have come."""
-    with Client() as client, _shown(progress):
+    with Client() as client, shown(progress):
         return client.request(
             method, url, body=body, headers=headers, to_file=output, timeouts=timeouts, progress=progress
         )
 
 
 @contextmanager
-def _shown(progress: Progress) -> Iterator[None]:
+def shown(progress: Progress) -> Iterator[None]:
     """Show `progress` as bars, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield
