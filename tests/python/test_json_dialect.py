@@ -17,6 +17,7 @@ from support.json_values import VALUES, exactly, texts_of
 
 CASES = Path(__file__).resolve().parent.parent / "cases"
 UNDECIDED: list[dict[str, Any]] = json.loads((CASES / "json_undecided.json").read_text())["cases"]
+DIALECT: list[dict[str, Any]] = json.loads((CASES / "json_dialect.json").read_text())["cases"]
 ERRORS: list[dict[str, Any]] = json.loads((CASES / "json_errors.json").read_text())["cases"]
 
 # Above this `loads` parses off the GIL, by other code.
@@ -104,6 +105,33 @@ def test_json_test_suite_undecided_values_are_those_that_are_written_down(read: 
 
 
 # ---- native and fallback
+
+
+def text_of(case: dict[str, Any]) -> bytes:
+    if "repeat" in case:
+        front, between, behind, times = case["repeat"]
+        return f"{front * times}{between}{behind * times}".encode()
+    text: str = case["text"]
+    return text.encode()
+
+
+@readers
+@pytest.mark.parametrize("case", DIALECT, ids=lambda case: case["name"])
+def test_every_implementation_answers_the_table_alike(case: dict[str, Any], read: Reader) -> None:
+    text = text_of(case)
+    if "refused" in case or "unmade" in case:
+        with pytest.raises((JsonError, InvalidReply, LimitExceeded)):
+            read(text)
+    elif "value" in case:
+        assert exactly(read(text)) == exactly(case["value"])
+    else:
+        read(text)
+
+
+@pytest.mark.parametrize("accept", ACCEPTS.values(), ids=ACCEPTS)
+@pytest.mark.parametrize("case", DIALECT, ids=lambda case: case["name"])
+def test_every_check_answers_the_table_alike(case: dict[str, Any], accept: Reader) -> None:
+    assert is_accepted(accept, text_of(case)) == ("refused" not in case)
 
 
 STRUCTURE = st.sampled_from(
