@@ -459,6 +459,11 @@ impl Strided {
         Self { held, shape, strides, item }
     }
 
+    /// Bytes of all elements together.
+    pub(crate) fn len(&self) -> u64 {
+        self.held.len as u64
+    }
+
     /// The bytes in the order of the view, in a warm region, or beyond the memory budget on disk.
     fn gather(self) -> Result<Payload> {
         let mut walk = Walk::new(&self);

@@ -94,5 +94,5 @@ fn stable(value: &Bound<'_, PyAny>) -> PyResult<Payload> {
     if value.is_instance_of::<PyString>() {
         return Err(PyTypeError::new_err("this is text where a buffer is asked for: encode it"));
     }
-    Text::from_python(value)?.run(value.py(), |bytes| Ok(Payload::from(bytes)))
+    Text::from_python(value)?.run(value.py(), |bytes, _| Ok(Payload::from(bytes)))
 }

@@ -1,5 +1,6 @@
 //! JSON documents and their values, as Python has them.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -141,7 +142,8 @@ impl PyDocument {
     ) -> PyResult<PyClassInitializer<Self>> {
         guard(py, || {
             let options = options_from(max_depth, max_nodes, max_bytes, duplicates)?;
-            let document = Text::from_python(buffer)?.run(py, |text| Document::parse(text, &options))?;
+            let parse = move |text, dropped: &AtomicBool| Document::parse_unless(text, &options, dropped);
+            let document = Text::from_python(buffer)?.run(py, parse)?;
             Ok(Self::initializer(&document))
         })
     }
@@ -176,7 +178,9 @@ impl PyDocument {
         guard(py, || {
             let pointer = Pointer::parse(pointer).into_py_result(py)?;
             let whole = if whole { Whole::Yes } else { Whole::No };
-            let look = |text: Bytes| json::peek(&text, &pointer, whole, &Options::default());
+            let look = move |text: Bytes, dropped: &AtomicBool| {
+                json::peek_unless(&text, &pointer, whole, &Options::default(), dropped)
+            };
             let node = Text::from_python(buffer)?.run(py, look)?;
             match node.kind() {
                 Kind::Object | Kind::Array => Ok(Self::convert(py, node.document().clone())?.into_bound(py)),
@@ -243,10 +247,10 @@ pub fn insert_from(value: &Bound<'_, PyAny>) -> PyResult<Insert> {
         return Ok(Insert::node(&node.get().0));
     }
     if is_json(value) {
-        return Text::from_python(value)?.run(py, Insert::json);
+        return Text::from_python(value)?.run(py, |text, _| Insert::json(text));
     }
     let written = objects::write(value)?;
-    Text::from(mcpgateway_engine::Payload::from(written)).run(py, Insert::json)
+    Text::from(mcpgateway_engine::Payload::from(written)).run(py, |text, _| Insert::json(text))
 }
 
 #[pymethods]
@@ -507,7 +511,7 @@ impl PyElements {
 /// `JsonError` when it is none.
 #[pyfunction]
 pub fn loads<'py>(py: Python<'py>, buffer: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    guard(py, || objects::loads(py, Text::from_python(buffer)?))
+    guard(py, || objects::loads(py, buffer))
 }
 
 /// Await the Python objects of a JSON text, which are made a few at a time.

@@ -11,6 +11,7 @@ mod document;
 mod error;
 mod interpreter;
 mod json_text;
+mod maker;
 mod memory;
 mod ndarray;
 mod objects;
@@ -20,6 +21,7 @@ mod request;
 mod response;
 mod spool;
 mod text;
+mod unicode;
 mod wide;
 
 pub use awaitable::{Convert, Pending, awaitable, run};

@@ -158,15 +158,8 @@ fn strings<'py>(
         Some(Fill::Text(text)) => PyString::new(py, text).into_any(),
         _ => py.None().into_bound(py),
     };
-    let list = PyList::empty(py);
     let document = node.document().text();
-    for text in texts {
-        match text {
-            Some((start, end)) => {
-                list.append(objects::string(py, &document[*start as usize..*end as usize])?)?;
-            }
-            None => list.append(&fill)?,
-        }
-    }
-    Ok(list)
+    let raw = |(start, end): (u32, u32)| &document[start as usize..end as usize];
+    let texts: Vec<_> = texts.iter().map(|text| text.map(raw)).collect();
+    objects::strings(py, &texts, &fill)
 }

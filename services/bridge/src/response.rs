@@ -1,5 +1,6 @@
 //! Replies as Python has them.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use mcpgateway_engine::http::{HeaderMap, StreamingResponse, Version};
@@ -104,8 +105,10 @@ impl PyResponse {
                     "reading this much JSON would hold up the event loop: use `await response.document()`";
                 return Err(would_block_the_loop(py, message));
             }
-            let read =
-                |text| Document::parse(text, &Options::default()).map_err(|error| error.with_sent(Sent::Yes));
+            let read = |text, dropped: &AtomicBool| {
+                Document::parse_unless(text, &Options::default(), dropped)
+                    .map_err(|error| error.with_sent(Sent::Yes))
+            };
             let document = body.run(py, read)?;
             PyDocument::convert(py, self.document.get_or_init(|| document).clone())
         })

@@ -1,15 +1,22 @@
 //! Buffers of Python objects as text that never changes, which is what a JSON document is made of.
 
+use std::sync::atomic::AtomicBool;
+
 use bytes::Bytes;
-use mcpgateway_engine::{Payload, Result, Transfer, TransferPolicy};
+use mcpgateway_engine::{Payload, Result, Transfer, TransferPolicy, runtime};
 use pyo3::prelude::*;
 
+use crate::awaitable::Pending;
 use crate::buffer::{PyBody, is_immutable, release_dropped};
 use crate::error::IntoPyResult;
 use crate::payload::PyPayload;
 
 /// Texts below this many bytes are read in place of the call: handing them to a thread would cost more.
 pub(crate) const IN_PLACE_BELOW: u64 = 64 << 10;
+
+/// Texts from this many bytes on are read by another thread, while this one looks for signals: they take tens of
+/// milliseconds or more.
+const PATIENCE: u64 = 16 << 20;
 
 /// A text, which may still have to be gathered or copied.
 pub(crate) struct Text {
@@ -52,21 +59,37 @@ impl Text {
         payload.into_bytes()
     }
 
-    /// Run `work` on the bytes: in place if they are few, else without the GIL.
+    /// Run `work` on the bytes: in place if they are few, else without the GIL. Where it may take so long that
+    /// somebody loses patience, a signal such as Ctrl-C ends the wait, and sets the flag that `work` looks at.
     ///
     /// # Errors
-    /// What `work` returns, and `QuotaExceeded` when there is no memory for a copy.
-    pub(crate) fn run<T: Send>(
+    /// What `work` returns, `QuotaExceeded` when there is no memory for a copy, or what a signal handler raised.
+    pub(crate) fn run<T: Send + 'static>(
         self,
         py: Python<'_>,
-        work: impl FnOnce(Bytes) -> Result<T> + Send,
+        work: impl FnOnce(Bytes, &AtomicBool) -> Result<T> + Send + 'static,
     ) -> PyResult<T> {
+        let never = AtomicBool::new(false);
         if self.is_short() {
-            return self.into_bytes().and_then(work).into_py_result(py);
+            return self.into_bytes().and_then(|text| work(text, &never)).into_py_result(py);
         }
-        let done = py.detach(|| self.into_bytes().and_then(work));
-        release_dropped(py);
-        done.into_py_result(py)
+        if self.len() < PATIENCE {
+            let done = py.detach(|| self.into_bytes().and_then(|text| work(text, &never)));
+            release_dropped(py);
+            return done.into_py_result(py);
+        }
+        let working = async move {
+            runtime::blocking_until_dropped(move |dropped| work(self.into_bytes()?, dropped)).await?
+        };
+        Pending::start(py, working)?.wait(py)
+    }
+
+    /// Bytes of the text.
+    fn len(&self) -> u64 {
+        match &self.body {
+            PyBody::Ready(payload) => payload.len(),
+            PyBody::Strided(strided) => strided.len(),
+        }
     }
 }
 

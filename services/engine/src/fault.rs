@@ -4,7 +4,7 @@
 //! by the `FAILPOINTS` environment variable of the [`fail`] crate: `FAILPOINTS=receive::chunk=1*panic`.
 
 /// Every point there is, in the order of a call.
-pub const POINTS: [&str; 27] = [
+pub const POINTS: [&str; 28] = [
     "request::url",
     "request::header",
     "payload::prepare",
@@ -32,6 +32,7 @@ pub const POINTS: [&str; 27] = [
     "json::base64",
     "json::splice",
     "json::tape",
+    "json::walk",
 ];
 
 /// Whether this build has the points.

@@ -181,6 +181,34 @@ pub(super) fn number_at(text: &[u8], at: usize) -> (Number<'_>, usize) {
     (number, parts.end)
 }
 
+/// The number at `at`, which is a digit or a minus, and where it ends; none if it is none (RFC 8259, section 6).
+#[inline]
+pub(super) fn checked_number(text: &[u8], at: usize) -> Option<(Number<'_>, usize)> {
+    if let Some(short) = Short::read(text, at) {
+        return Some((Number::Float(short.double()), short.end));
+    }
+    if let Some(small) = small_at(text, at) {
+        return Some(small);
+    }
+    let end = any_number_end(text, at)?;
+    // Of 01, the number ends behind the zero, and reading digits does not.
+    Some(number_at(text, at)).filter(|(_, read)| *read == end)
+}
+
+/// A whole number of one to seven digits without a sign, if there is one at `at`, and not last in the text.
+#[inline(always)]
+fn small_at(text: &[u8], at: usize) -> Option<(Number<'_>, usize)> {
+    let eight = eight_at(text, at)?;
+    let digits = leading_digits(eight);
+    let behind = text.get(at + digits)?;
+    let zero_in_front = text[at] == b'0' && digits > 1;
+    if digits == 0 || digits == 8 || zero_in_front || matches!(behind, b'.' | b'e' | b'E') {
+        return None;
+    }
+    let number = eight_digits(padded(eight, digits)).cast_signed();
+    Some((Number::Signed(number), at + digits))
+}
+
 /// The double nearest to the number at `at` of a valid text, and where the number ends.
 #[inline]
 pub(super) fn double_at(text: &[u8], at: usize) -> (f64, usize) {

@@ -30,14 +30,27 @@ pub enum Whole {
 /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when there is no such value, and as for
 /// [`Document::parse`] for what was read.
 pub fn peek(text: &Bytes, pointer: &Pointer, whole: Whole, options: &Options) -> Result<Node> {
+    peek_unless(text, pointer, whole, options, &AtomicBool::new(false))
+}
+
+/// As [`peek`], until `cancelled` is set.
+///
+/// # Errors
+/// As for `peek`, and [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
+pub fn peek_unless(
+    text: &Bytes,
+    pointer: &Pointer,
+    whole: Whole,
+    options: &Options,
+    cancelled: &AtomicBool,
+) -> Result<Node> {
     let bounds = bounds_of(text, options)?;
-    let running = AtomicBool::new(false);
-    let mut looking = Looking { text, reader: Reader::new(text, bounds, &running), pointer, whole };
+    let mut looking = Looking { text, reader: Reader::new(text, bounds, cancelled), pointer, whole };
     let found = looking.document().map_err(|stop| match stop {
         Missed::Stop(stop) => error_of(stop, text, options),
         Missed::NotFound(error) => error,
     })?;
-    Document::parse(text.slice(found), options).map(|document| document.root())
+    Document::parse_unless(text.slice(found), options, cancelled).map(|document| document.root())
 }
 
 /// Why nothing was found.

@@ -11,8 +11,7 @@ use simd_json::{Buffers, INPUT_PADDING, Node, StaticNode, Tape};
 
 use super::document::MAX_DEPTH;
 use super::numbers::Number;
-use super::text::Written;
-use super::walk::Token;
+use super::walk::{Maker, Stuck, Walk, Walked};
 use crate::error::Result;
 use crate::payload::allocate;
 
@@ -25,12 +24,20 @@ const LARGE: f64 = 9_223_372_036_854_775_808.0;
 /// Scratch of a text of more bytes than this is not kept for the next.
 const KEPT_BELOW: usize = 32 << 20;
 
-/// A walk over a tape: the tokens that [`Walk`](super::Walk) finds, but with strings as they read.
+/// A walk over a tape, which has every number read and every string unescaped already.
 pub struct TapeWalk<'t> {
     nodes: &'t [Node<'t>],
     at: usize,
-    /// Where the containers end that are open.
-    ends: Vec<usize>,
+    open: Vec<Open>,
+}
+
+/// An array or object that has begun.
+struct Open {
+    is_object: bool,
+    /// Elements or members.
+    len: usize,
+    /// Where in the tape it ends.
+    end: usize,
 }
 
 /// What simd-json works in.
@@ -58,7 +65,7 @@ pub fn with_tape<T>(text: &[u8], work: impl FnOnce(TapeWalk<'_>) -> T) -> Result
     let mut tape = tape.reset();
     let read = simd_json::fill_tape_padded(padded, text.len(), &mut buffers, &mut tape);
     let done = (read.is_ok() && !tape.0.iter().any(is_large))
-        .then(|| work(TapeWalk { nodes: &tape.0, at: 0, ends: Vec::new() }));
+        .then(|| work(TapeWalk { nodes: &tape.0, at: 0, open: Vec::new() }));
     Scratch { buffers, tape: tape.reset() }.give_back(text.len());
     Ok(done)
 }
@@ -84,35 +91,63 @@ impl Scratch {
 }
 
 impl<'t> TapeWalk<'t> {
-    /// The next token; none at the end.
+    /// The strings and keys of at least `len` bytes, in the order in which they are walked over.
+    pub fn strings_from(&self, len: usize) -> impl Iterator<Item = &'t [u8]> {
+        self.nodes.iter().filter_map(move |node| match node {
+            Node::String(text) if text.len() >= len => Some(text.as_bytes()),
+            _ => None,
+        })
+    }
+
+    /// Read one value, or the opening of one; whether it is whole.
     #[inline]
-    pub fn next_token(&mut self) -> Option<Token<'t>> {
-        if self.ends.last() == Some(&self.at) {
-            self.ends.pop();
-            return Some(Token::End);
-        }
-        let node = self.nodes.get(self.at)?;
+    fn value<M: Maker>(&mut self, maker: &mut M) -> Result<bool, M::Error> {
+        let node = &self.nodes[self.at];
         self.at += 1;
-        Some(match node {
-            Node::String(text) => {
-                let text = text.as_bytes();
-                Token::String(text, Written { end: text.len(), escaped: false, ascii: text.is_ascii() })
-            }
+        match node {
+            Node::String(text) => maker.string(text.as_bytes(), text.is_ascii())?,
+            Node::Array { len: 0, .. } => maker.array(0)?,
+            Node::Object { len: 0, .. } => maker.object(0)?,
             Node::Array { len, count } => {
-                self.ends.push(self.at + count);
-                Token::Array(super::document::position(*len))
+                self.open.push(Open { is_object: false, len: *len, end: self.at + count });
+                return Ok(false);
             }
             Node::Object { len, count } => {
-                self.ends.push(self.at + count);
-                Token::Object(super::document::position(*len))
+                self.open.push(Open { is_object: true, len: *len, end: self.at + count });
+                return Ok(false);
             }
-            Node::Static(StaticNode::I64(number)) => Token::Number(Number::Signed(*number)),
+            Node::Static(StaticNode::I64(number)) => maker.number(Number::Signed(*number))?,
             Node::Static(StaticNode::U64(number)) => {
-                Token::Number(i64::try_from(*number).map_or(Number::Unsigned(*number), Number::Signed))
+                maker.number(i64::try_from(*number).map_or(Number::Unsigned(*number), Number::Signed))?;
             }
-            Node::Static(StaticNode::F64(number)) => Token::Number(Number::Float(*number)),
-            Node::Static(StaticNode::Bool(value)) => Token::Boolean(*value),
-            Node::Static(StaticNode::Null) => Token::Null,
-        })
+            Node::Static(StaticNode::F64(number)) => maker.number(Number::Float(*number))?,
+            Node::Static(StaticNode::Bool(value)) => maker.boolean(*value)?,
+            Node::Static(StaticNode::Null) => maker.null()?,
+        }
+        Ok(true)
+    }
+}
+
+impl Walk for TapeWalk<'_> {
+    fn walk<M: Maker>(&mut self, maker: &mut M, values: usize) -> Result<Walked, Stuck<M::Error>> {
+        for _ in 0..values {
+            if let Some(Open { is_object: true, .. }) = self.open.last()
+                && let Node::String(key) = &self.nodes[self.at]
+            {
+                self.at += 1;
+                maker.key(key.as_bytes(), key.is_ascii())?;
+            }
+            if !self.value(maker)? {
+                continue;
+            }
+            while let Some(top) = self.open.last().filter(|top| top.end == self.at) {
+                if top.is_object { maker.object(top.len) } else { maker.array(top.len) }?;
+                self.open.pop();
+            }
+            if self.open.is_empty() {
+                return Ok(Walked::Whole);
+            }
+        }
+        Ok(Walked::Partly)
     }
 }

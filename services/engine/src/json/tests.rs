@@ -43,12 +43,16 @@ fn value_of(node: &Node) -> Value {
             });
             Value::Object(pairs.collect())
         }
-        Kind::Number => match node.number().expect("a number") {
-            Number::Signed(number) => number.into(),
-            Number::Unsigned(number) => number.into(),
-            Number::Float(number) => number.into(),
-            Number::Large(digits) => digits.parse::<f64>().expect("digits").into(),
-        },
+        Kind::Number => value_of_number(node.number().expect("a number")),
+    }
+}
+
+fn value_of_number(number: Number<'_>) -> Value {
+    match number {
+        Number::Signed(number) => number.into(),
+        Number::Unsigned(number) => number.into(),
+        Number::Float(number) => number.into(),
+        Number::Large(digits) => digits.parse::<f64>().expect("digits").into(),
     }
 }
 
@@ -120,8 +124,13 @@ proptest! {
     }
 
     #[test]
-    fn the_tape_of_simd_json_has_the_same_tokens(value in any_value(), pretty: bool) {
-        same_tokens(&written(&value, pretty))?;
+    fn every_walk_makes_what_serde_json_reads(value in any_value(), pretty: bool, at_a_time in 1_usize..50) {
+        let text = written(&value, pretty);
+        let expected: Value = serde_json::from_str(&text).expect("JSON");
+        prop_assert_eq!(walked(TextWalk::new(text.as_bytes()), at_a_time), Ok(expected.clone()));
+        if let Some(by_tape) = by_tape(text.as_bytes()) {
+            prop_assert_eq!(by_tape, Ok(expected));
+        }
     }
 
     #[test]
@@ -166,27 +175,68 @@ proptest! {
     }
 }
 
-/// Check that walking over a text and over its tape finds the same.
-fn same_tokens(text: &str) -> Result<(), TestCaseError> {
-    let text = text.as_bytes();
-    let document = document(Bytes::copy_from_slice(text));
-    let mut walk = Walk::new(&document.root());
-    let compared = with_tape(text, |mut tape| {
-        loop {
-            match (walk.next_token(), tape.next_token()) {
-                (Some(Token::String(raw, written)), Some(Token::String(read, _))) => {
-                    prop_assert_eq!(&*unescape(raw), read);
-                    prop_assert_eq!(written.escaped, raw.contains(&b'\\'));
-                }
-                (Some(Token::Number(Number::Float(ours))), Some(Token::Number(Number::Float(theirs)))) => {
-                    prop_assert_eq!(ours.to_bits(), theirs.to_bits());
-                }
-                (None, None) => return Ok(()),
-                (ours, theirs) => prop_assert_eq!(ours, theirs),
-            }
-        }
-    });
-    compared.expect("memory for a test").unwrap_or(Ok(()))
+/// Makes what `serde_json` would, to the last bit.
+#[derive(Default)]
+struct Values(Vec<Value>);
+
+impl Maker for Values {
+    type Error = std::convert::Infallible;
+
+    fn string(&mut self, text: &[u8], ascii: bool) -> Result<(), Self::Error> {
+        assert_eq!(ascii, text.is_ascii());
+        self.0.push(std::str::from_utf8(text).expect("UTF-8").into());
+        Ok(())
+    }
+
+    fn key(&mut self, text: &[u8], ascii: bool) -> Result<(), Self::Error> {
+        self.string(text, ascii)
+    }
+
+    fn number(&mut self, number: Number<'_>) -> Result<(), Self::Error> {
+        self.0.push(value_of_number(number));
+        Ok(())
+    }
+
+    fn boolean(&mut self, value: bool) -> Result<(), Self::Error> {
+        self.0.push(value.into());
+        Ok(())
+    }
+
+    fn null(&mut self) -> Result<(), Self::Error> {
+        self.0.push(Value::Null);
+        Ok(())
+    }
+
+    fn array(&mut self, count: usize) -> Result<(), Self::Error> {
+        let elements = self.0.split_off(self.0.len() - count);
+        self.0.push(elements.into());
+        Ok(())
+    }
+
+    fn object(&mut self, count: usize) -> Result<(), Self::Error> {
+        let parts = self.0.split_off(self.0.len() - 2 * count);
+        let members = parts
+            .as_chunks()
+            .0
+            .iter()
+            .map(|[key, value]| (key.as_str().expect("a string").to_owned(), value.clone()));
+        let members: Map<String, Value> = members.collect();
+        self.0.push(members.into());
+        Ok(())
+    }
+}
+
+/// What a walk makes, a few values at a time.
+fn walked(mut walk: impl Walk, at_a_time: usize) -> Result<Value, Stuck<std::convert::Infallible>> {
+    let mut values = Values::default();
+    while walk.walk(&mut values, at_a_time)? == Walked::Partly {}
+    assert_eq!(values.0.len(), 1);
+    Ok(values.0.remove(0))
+}
+
+/// What a walk over the tape of a text makes; none if it has no tape.
+fn by_tape(text: &[u8]) -> Option<Result<Value, Stuck<std::convert::Infallible>>> {
+    with_tape(text, |tape| walked(tape, 3)).expect("memory for a test")
 }
 
 #[test]
@@ -199,12 +249,16 @@ fn numbers_that_a_tape_would_round_are_left_to_the_text() {
     }
     for text in ["18446744073709551615", "-9223372036854775808", "[-0, -0.0, 1e-400, 123456789012345678.9]"] {
         assert!(has_tape(text), "{text}");
-        same_tokens(text).expect("the same");
+        assert_eq!(by_tape(text.as_bytes()), Some(walked(TextWalk::new(text.as_bytes()), 1)), "{text}");
     }
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
         let nested = |depth: usize| format!("{}1{}", open.repeat(depth), close.repeat(depth));
-        assert!(!has_tape(&nested(MAX_DEPTH + 1)));
-        same_tokens(&nested(MAX_DEPTH - 1)).expect("the same");
+        let (deepest, deeper) = (nested(MAX_DEPTH), nested(MAX_DEPTH + 1));
+        assert!(!has_tape(&deeper));
+        assert_eq!(walked(TextWalk::new(deeper.as_bytes()), 1), Err(Stuck::Malformed));
+        assert!(walked(TextWalk::new(deepest.as_bytes()), 1).is_ok());
+        let nested = nested(MAX_DEPTH - 1);
+        assert_eq!(by_tape(nested.as_bytes()), Some(walked(TextWalk::new(nested.as_bytes()), 1)));
     }
 }
 
@@ -215,8 +269,15 @@ fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
     let shown = text.escape_ascii().to_string();
     prop_assert_eq!(parsed.is_ok(), fault.is_none(), "{} {:?}", shown, fault);
     prop_assert_eq!(parsed.is_ok(), check(text, &Options::default()).is_ok(), "{}", shown);
-    if let Ok(document) = &parsed {
-        value_of(&document.root());
+    let made = walked(TextWalk::new(text), usize::MAX);
+    prop_assert_eq!(
+        made.clone().ok(),
+        parsed.as_ref().ok().map(|document| value_of(&document.root())),
+        "{}",
+        shown
+    );
+    if let Some(by_tape) = by_tape(text) {
+        prop_assert_eq!(by_tape, made, "{}", shown);
     }
     let serde = serde_json::from_slice::<&serde_json::value::RawValue>(text);
     let deep = serde.as_ref().is_err_and(|error| error.to_string().starts_with("recursion"));
@@ -253,9 +314,10 @@ fn the_dialect_is_that_of_json_test_suite() {
         let text = std::fs::read(&path).expect("readable");
         let accepted = Document::parse(text.clone().into(), &Options::default()).is_ok();
         assert_eq!(accepted, find_fault(&text, MAX_DEPTH).is_none(), "{name}");
-        if with_tape(&text, |_| ()).expect("memory for a test").is_some() {
-            assert!(accepted, "{name}");
-            same_tokens(std::str::from_utf8(&text).expect("checked")).expect(&name);
+        let made = walked(TextWalk::new(&text), 1);
+        assert_eq!(accepted, made.is_ok(), "{name}");
+        if let Some(by_tape) = by_tape(&text) {
+            assert_eq!(by_tape, made, "{name}");
         }
         let numbers_and_depth = name.starts_with("i_number") || name == "i_structure_500_nested_arrays";
         assert_eq!(accepted, name.starts_with("y_") || numbers_and_depth, "{name}");

@@ -10,43 +10,70 @@ use super::scan::hex4;
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// A string of a valid text.
+/// What the bytes of a string show before it is unescaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
+pub(super) struct Plain {
     /// Where its closing quote is.
-    pub end: usize,
+    pub(super) end: usize,
     /// Whether it has a backslash.
-    pub escaped: bool,
+    pub(super) escaped: bool,
     /// Whether it is ASCII as it is written.
-    pub ascii: bool,
+    pub(super) ascii: bool,
 }
 
-/// What is known of the string whose first byte behind the quote is at `start`. The text is valid.
+/// Look at the string whose first byte behind the quote is at `start`; none if it has no end, or has control
+/// characters. What is behind its backslashes is not looked at.
 #[inline]
-#[must_use]
-pub fn written_at(text: &[u8], start: usize) -> Written {
+pub(super) fn plain_at(text: &[u8], start: usize) -> Option<Plain> {
     let (mut at, mut high, mut escaped) = (start, 0_u64, false);
+    let mut blocks_from = start + LONG;
     loop {
-        let Some(eight) = text.get(at..).and_then(|rest| rest.first_chunk()) else {
-            return finish_slowly(text, at, escaped, high);
-        };
+        let rest = text.get(at..)?;
+        let Some(eight) = rest.first_chunk() else { return plain_end(text, at, escaped, high) };
         let eight = u64::from_le_bytes(*eight);
-        let hits = quotes_and_backslashes(eight);
+        let hits = quotes_and_backslashes(eight) | controls(eight);
         if hits == 0 {
             high |= eight;
             at += 8;
+            if at >= blocks_from {
+                let (blocks, bits) = plain_blocks(&text[at..]);
+                at += blocks;
+                high |= u64::from(bits);
+                // Something is in the next.
+                blocks_from = at + LONG;
+            }
             continue;
         }
         let hit = (hits.trailing_zeros() / 8) as usize;
         // What lies before the hit, without the bytes from there on.
         high |= eight & ((1_u64 << (8 * hit)) - 1);
         at += hit;
-        if text[at] == b'"' {
-            return Written { end: at, escaped, ascii: high & HIGHS == 0 };
+        match text[at] {
+            b'"' => return Some(Plain { end: at, escaped, ascii: high & HIGHS == 0 }),
+            b'\\' => (escaped, at) = (true, at + 2),
+            _ => return None,
         }
-        escaped = true;
-        at += 2;
     }
+}
+
+/// Strings from so many bytes on are looked at by larger blocks.
+const LONG: usize = 32;
+
+/// Bytes in front that are neither quote, backslash nor control character, by whole blocks, and all their bits.
+#[inline]
+fn plain_blocks(text: &[u8]) -> (usize, u8) {
+    let (mut len, mut bits) = (0, 0);
+    for block in text.as_chunks::<LONG>().0 {
+        let stops = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+        let (stop, all) =
+            block.iter().fold((0, 0), |(stop, all), byte| (stop | u8::from(stops(*byte)), all | *byte));
+        if stop != 0 {
+            break;
+        }
+        bits |= all;
+        len += LONG;
+    }
+    (len, bits)
 }
 
 /// The high bit of each byte that is one; exact for the first, which is all that is used.
@@ -57,21 +84,29 @@ fn quotes_and_backslashes(eight: u64) -> u64 {
     zeros_of(eight ^ QUOTES) | zeros_of(eight ^ BACKSLASHES)
 }
 
+/// The same for bytes below 0x20.
+#[inline]
+fn controls(eight: u64) -> u64 {
+    const SPACES: u64 = ONES * 0x20;
+    eight.wrapping_sub(SPACES) & !eight & HIGHS
+}
+
 #[inline]
 fn zeros_of(eight: u64) -> u64 {
     eight.wrapping_sub(ONES) & !eight & HIGHS
 }
 
 /// The last bytes of a text.
-fn finish_slowly(text: &[u8], mut at: usize, mut escaped: bool, high: u64) -> Written {
+fn plain_end(text: &[u8], mut at: usize, mut escaped: bool, high: u64) -> Option<Plain> {
     let mut ascii = high & HIGHS == 0;
-    while text[at] != b'"' {
-        ascii &= text[at].is_ascii();
-        let is_escape = text[at] == b'\\';
-        escaped |= is_escape;
-        at += 1 + usize::from(is_escape);
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(Plain { end: at, escaped, ascii }),
+            0..0x20 => return None,
+            b'\\' => (escaped, at) = (true, at + 2),
+            byte => (ascii, at) = (ascii && byte.is_ascii(), at + 1),
+        }
     }
-    Written { end: at, escaped, ascii }
 }
 
 /// Where the closing quote is of the string whose first byte behind the quote is at `start`, which may be far.
@@ -103,50 +138,59 @@ pub(super) fn closing_quote(text: &[u8], start: usize) -> usize {
 /// What the bytes between the quotes of a valid string say, as UTF-8.
 #[must_use]
 pub fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
-    let Some(first) = memchr::memchr(b'\\', raw) else { return Cow::Borrowed(raw) };
-    let mut text = Vec::with_capacity(raw.len());
-    let (mut copied, mut next) = (0, Some(first));
-    while let Some(at) = next {
-        text.extend_from_slice(&raw[copied..at]);
-        copied = push_escaped(raw, at, &mut text);
-        next = memchr::memchr(b'\\', &raw[copied..]).map(|found| copied + found);
+    if !raw.contains(&b'\\') {
+        return Cow::Borrowed(raw);
     }
-    text.extend_from_slice(&raw[copied..]);
+    let mut text = Vec::new();
+    // Keys of texts that turned out malformed come here too, and are shown as far as they make sense.
+    let _ = unescape_into(raw, &mut text);
     Cow::Owned(text)
 }
 
-/// Append what the escape at `at` stands for; returns where it ends.
-fn push_escaped(raw: &[u8], at: usize, text: &mut Vec<u8>) -> usize {
-    // Keys of texts that turned out malformed come here too, so nothing is taken for granted.
-    let byte = match raw.get(at + 1) {
-        Some(b'u') => {
-            let (character, end) = unicode_escape(raw, at);
-            text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-            return end;
-        }
-        Some(b'b') => 0x08,
-        Some(b'f') => 0x0C,
-        Some(b'n') => b'\n',
-        Some(b'r') => b'\r',
-        Some(b't') => b'\t',
-        Some(byte) => *byte,
-        None => return raw.len(),
-    };
-    text.push(byte);
-    at + 2
+/// Make `text` what the bytes between the quotes of a string say; none where a backslash is no escape of JSON, or
+/// leaves half a surrogate pair.
+pub(super) fn unescape_into(raw: &[u8], text: &mut Vec<u8>) -> Option<()> {
+    text.clear();
+    text.reserve(raw.len());
+    let mut at = 0;
+    while let Some(found) = memchr::memchr(b'\\', &raw[at..]) {
+        text.extend_from_slice(&raw[at..at + found]);
+        at = push_escaped(raw, at + found, text)?;
+    }
+    text.extend_from_slice(&raw[at..]);
+    Some(())
 }
 
-fn unicode_escape(raw: &[u8], at: usize) -> (char, usize) {
-    let unit = hex4(raw, at + 2);
-    let pair = unit.zip(hex4(raw, at + 8)).and_then(|(high, low)| {
-        let high = high.checked_sub(0xD800).filter(|high| *high < 0x400)?;
-        let low = low.checked_sub(0xDC00).filter(|low| *low < 0x400)?;
-        char::from_u32(0x1_0000 + (high << 10) + low)
-    });
-    match pair {
-        Some(character) => (character, at + 12),
-        None => (unit.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER), raw.len().min(at + 6)),
+/// Append what the escape at `at` stands for; returns where it ends.
+#[inline]
+fn push_escaped(raw: &[u8], at: usize, text: &mut Vec<u8>) -> Option<usize> {
+    let byte = match raw.get(at + 1)? {
+        b'u' => {
+            let (character, end) = unicode_escape(raw, at)?;
+            text.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            return Some(end);
+        }
+        b'b' => 0x08,
+        b'f' => 0x0C,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        byte @ (b'"' | b'\\' | b'/') => *byte,
+        _ => return None,
+    };
+    text.push(byte);
+    Some(at + 2)
+}
+
+fn unicode_escape(raw: &[u8], at: usize) -> Option<(char, usize)> {
+    let unit = hex4(raw, at + 2)?;
+    if let Some(character) = char::from_u32(unit) {
+        return Some((character, at + 6));
     }
+    let high = unit.checked_sub(0xD800).filter(|high| *high < 0x400)?;
+    let low = hex4(raw, at + 8).filter(|_| raw[at + 6..].starts_with(br"\u"))?;
+    let low = low.checked_sub(0xDC00).filter(|low| *low < 0x400)?;
+    Some((char::from_u32(0x1_0000 + (high << 10) + low)?, at + 12))
 }
 
 /// Whether the bytes between the quotes of a valid string say `wanted`.
@@ -191,11 +235,10 @@ mod tests {
                 prop_assert_eq!(&serde_json::from_str::<String>(&json).expect("JSON"), &text);
                 let whole = format!("{}{json}{}", " ".repeat(before), " ".repeat(behind));
                 let raw = &json.as_bytes()[1..json.len() - 1];
-                let found = written_at(whole.as_bytes(), before + 1);
-                let expected = Written {
+                let expected = Plain {
                     end: before + json.len() - 1, escaped: raw.contains(&b'\\'), ascii: raw.is_ascii(),
                 };
-                prop_assert_eq!(found, expected);
+                prop_assert_eq!(plain_at(whole.as_bytes(), before + 1), Some(expected));
                 prop_assert_eq!(closing_quote(whole.as_bytes(), before + 1), expected.end);
                 prop_assert_eq!(&*unescape(raw), text.as_bytes());
                 prop_assert!(says(raw, text.as_bytes()));

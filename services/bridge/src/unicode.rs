@@ -1,0 +1,162 @@
+//! `str` objects, made of UTF-8 that was checked before.
+
+use std::ptr::NonNull;
+
+use pyo3::exceptions::PyMemoryError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// The `str` of `text`, which is UTF-8, and ASCII if `ascii` says so.
+#[inline]
+pub(crate) fn new_string<'py>(py: Python<'py>, text: &[u8], ascii: bool) -> PyResult<Bound<'py, PyAny>> {
+    let shape = if ascii { Shape::of_ascii(text) } else { Shape::of(text) };
+    let blank = Blank::new(py, text, shape)?;
+    blank.fill();
+    Ok(blank.string.into_bound(py))
+}
+
+/// What a `str` has to have room for.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// Characters.
+    count: usize,
+    /// The largest of them, rounded up to what the interpreter knows: 0x7F, 0xFF, 0xFFFF or 0x10FFFF.
+    most: u32,
+}
+
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+impl Shape {
+    #[inline]
+    fn of_ascii(text: &[u8]) -> Self {
+        Self { count: text.len(), most: 0x7F }
+    }
+
+    /// The shape of UTF-8.
+    pub(crate) fn of(text: &[u8]) -> Self {
+        let (mut any, mut continued, mut wide, mut widest) = (0_u64, 0, 0_u64, 0_u64);
+        let (eights, rest) = text.as_chunks::<8>();
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        for eight in eights.iter().chain([&last]) {
+            let bytes = u64::from_le_bytes(*eight);
+            let first = bytes & (bytes << 1) & HIGHS;
+            any |= bytes;
+            continued += (bytes & HIGHS & !first).count_ones() as usize;
+            // A character begins with 0xC4 or more if it has more than 8 bits, with 0xF0 or more if more than 16.
+            wide |= first & (bytes << 2 | bytes << 3 | bytes << 4 | bytes << 5);
+            widest |= first & (bytes << 2) & (bytes << 3);
+        }
+        let most = match (any & HIGHS, wide, widest) {
+            (0, ..) => 0x7F,
+            (_, _, 1..) => 0x10_FFFF,
+            (_, 1.., _) => 0xFFFF,
+            _ => 0xFF,
+        };
+        Self { count: text.len() - continued, most }
+    }
+}
+
+/// A `str` that was made for a text, and does not have it yet: writing it needs no GIL, as nobody else has seen the
+/// object, so a long text is no reason to hold it.
+pub(crate) struct Blank<'t> {
+    string: Py<PyAny>,
+    room: NonNull<u8>,
+    shape: Shape,
+    text: &'t [u8],
+}
+
+// SAFETY: the pointer is into the object that is beside it, which nobody else has.
+unsafe impl Send for Blank<'_> {}
+
+impl<'t> Blank<'t> {
+    /// Make room for `text`, which is of `shape`.
+    #[inline]
+    pub(crate) fn new(py: Python<'_>, text: &'t [u8], shape: Shape) -> PyResult<Self> {
+        let too_long = |_| PyMemoryError::new_err("a string larger than memory");
+        let count = shape.count.try_into().map_err(too_long)?;
+        // SAFETY: attached, and the largest character is one that there is.
+        let made = unsafe { ffi::PyUnicode_New(count, shape.most) };
+        // SAFETY: null with an error set, or a reference that is ours.
+        let string = unsafe { Bound::from_owned_ptr_or_err(py, made) }?.unbind();
+        // SAFETY: a string, which was just made.
+        let room = unsafe { ffi::PyUnicode_DATA(string.as_ptr()) };
+        let room = NonNull::new(room.cast()).expect("a string has data");
+        // The empty one, and none else, is shared.
+        let text = if shape.count == 0 { &[] } else { text };
+        Ok(Self { string, room, shape, text })
+    }
+
+    /// Write the text, which may take long; the GIL is not needed.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "characters fit, as was measured")]
+    pub(crate) fn fill(&self) {
+        let (room, text, count) = (self.room, self.text, self.shape.count);
+        if text.is_empty() {
+            return;
+        }
+        match self.shape.most {
+            0x7F => {
+                // SAFETY: the string has `count` characters of one byte, as many as the text has bytes, and is ours
+                // alone.
+                unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), room.as_ptr(), count) };
+            }
+            0xFF => {
+                // SAFETY: the string has `count` characters of one byte, and is ours alone.
+                let room = unsafe { std::slice::from_raw_parts_mut(room.as_ptr(), count) };
+                transcode(room, text, |wide| wide as u8);
+            }
+            0xFFFF => {
+                // SAFETY: the string has `count` characters of two bytes, aligned to them, and is ours alone.
+                let room = unsafe { std::slice::from_raw_parts_mut(room.cast::<u16>().as_ptr(), count) };
+                transcode(room, text, |wide| wide as u16);
+            }
+            _ => {
+                // SAFETY: the string has `count` characters of four bytes, aligned to them, and is ours alone.
+                let room = unsafe { std::slice::from_raw_parts_mut(room.cast::<u32>().as_ptr(), count) };
+                transcode(room, text, |wide| wide);
+            }
+        }
+    }
+
+    /// The string, which was filled.
+    pub(crate) fn into_string(self) -> Py<PyAny> {
+        self.string
+    }
+}
+
+/// Write the characters of UTF-8, eight at a time as far as they are ASCII.
+#[inline]
+fn transcode<T>(room: &mut [T], mut text: &[u8], narrow: impl Fn(u32) -> T) {
+    let mut slots = room;
+    while let (Some(eight), Some(now)) = (text.first_chunk::<8>(), slots.first_chunk_mut::<8>()) {
+        for (slot, byte) in now.iter_mut().zip(eight) {
+            *slot = narrow(u32::from(*byte));
+        }
+        let ascii = ((u64::from_le_bytes(*eight) & HIGHS).trailing_zeros() / 8) as usize;
+        (text, slots) = (&text[ascii..], &mut slots[ascii..]);
+        if ascii < 8 {
+            let (character, len) = first_character(text);
+            slots[0] = narrow(character);
+            (text, slots) = (&text[len..], &mut slots[1..]);
+        }
+    }
+    for slot in slots {
+        let (character, len) = first_character(text);
+        *slot = narrow(character);
+        text = &text[len..];
+    }
+}
+
+/// The first character of valid UTF-8, and its length.
+#[inline]
+fn first_character(text: &[u8]) -> (u32, usize) {
+    let continued = |at: usize| u32::from(text[at] & 0x3F);
+    let first = u32::from(text[0]);
+    match first {
+        0..0x80 => (first, 1),
+        0x80..0xE0 => ((first & 0x1F) << 6 | continued(1), 2),
+        0xE0..0xF0 => ((first & 0x0F) << 12 | continued(1) << 6 | continued(2), 3),
+        _ => ((first & 0x07) << 18 | continued(1) << 12 | continued(2) << 6 | continued(3), 4),
+    }
+}
