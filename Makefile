@@ -26,7 +26,7 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  ARGS="..." is passed on by test-rust, test-python, bench, bench-json, bench-shm, sweep, cargo-bench and soak'
+	@echo '  ARGS="..." is passed on by test-rust, test-python, fuzz, bench, bench-json, bench-shm, sweep, cargo-bench and soak'
 
 # ---- The environment
 
@@ -206,6 +206,19 @@ soak: soak-rust $(INSTALLED)/test $(MCP1)/.installed nginx ## The tests that are
 .PHONY: soak-rust
 soak-rust: ## Only those in Rust: a million changed references, a thousand workers killed, 200 failed system calls
 	MCPGATEWAY_SOAK=1 cargo test --package mcpgateway_shm --test spool --test processes
+
+# Coverage by the compiler, and AddressSanitizer, which a stable toolchain has too once it is told to.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Zsanitizer=address
+
+.PHONY: fuzz
+fuzz: ## Try JSON that nobody thought of, against other implementations: ARGS="target seconds", as in tests/fuzz/targets
+	@set -- $(or $(ARGS),document 60); target=$$1; seconds=$${2:-60}; \
+	corpus=target/fuzz/corpus/$$target; mkdir -p $$corpus; \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS='$(FUZZ_FLAGS)' cargo run --release --manifest-path tests/fuzz/Cargo.toml \
+		--target x86_64-unknown-linux-gnu --target-dir target/fuzz --bin $$target -- \
+		-max_total_time=$$seconds -max_len=4096 -dict=tests/fuzz/json.dict -artifact_prefix=$$corpus- $$corpus
 
 .PHONY: miri
 miri: ## The tests of shm under Miri, which finds undefined behaviour (needs the nightly component miri)
