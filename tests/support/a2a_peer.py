@@ -15,7 +15,7 @@ One process serves several agents, which share their tasks: what is begun at one
 
 What an agent does is said by the first text part of the message. Anything else is sent back as it came.
 
-    digest                  what was received, as a data part: see `described`
+    digest                  what was received, as a data part, the list `parts`: see `described`
     produce KIND BYTES      one message with one part, "text" or "raw", of that many bytes: `text_of`, `raw_of`
     task KIND BYTES         the same part as the artifact of a completed task
     stream COUNT BYTES KIND a task whose one artifact "stream" comes in COUNT chunks, each appended, the last one marked
@@ -283,7 +283,7 @@ def application(origin: str) -> Starlette:
 
         async def do_digest(self, context: RequestContext, *_: Any) -> list[pb.Part]:
             assert context.message is not None
-            return [data_part([described(part) for part in context.message.parts[1:]])]
+            return [data_part({"parts": [described(part) for part in context.message.parts[1:]]})]
 
         async def do_produce(self, _context: Any, _queue: Any, _updater: Any, kind: str, size: str) -> list[pb.Part]:
             return [part_of(kind, int(size))]
