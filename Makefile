@@ -28,6 +28,8 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  ARGS="..." is passed on by test-rust, test-python, fuzz, bench, bench-json, bench-shm, sweep, cargo-bench and soak'
 
+	@echo '  ARGS="..." is passed on by test-rust, test-python, bench, bench-a2a, bench-json, bench-shm, sweep, cargo-bench and soak'
+
 # ---- The environment
 
 .PHONY: setup
@@ -103,6 +105,10 @@ demo: $(INSTALLED)/demo ## From nothing to a table: large bodies up and down, be
 .PHONY: bench
 bench: $(INSTALLED)/bench ## Measure every figure against its peers (about an hour; ARGS="--quick" for a minute or two)
 	$(BIN)/python benches/python/first_light.py $(ARGS)
+
+.PHONY: bench-a2a
+bench-a2a: $(INSTALLED)/bench ## Measure agents beside the official A2A client (about an hour; ARGS="--quick" for minutes)
+	$(BIN)/python benches/python/a2a_cases.py $(ARGS)
 
 .PHONY: bench-json
 bench-json: $(INSTALLED)/bench ## Measure JSON beside orjson and others (about forty minutes; ARGS="--quick" for ten)
