@@ -25,11 +25,9 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  ARGS="..." is passed on by test-rust, test-python, fuzz, bench, bench-json, bench-shm, sweep, cargo-bench and soak'
-
-	@echo '  ARGS="..." is passed on by test-rust, test-python, bench, bench-a2a, bench-json, bench-shm, sweep, cargo-bench and soak'
-
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  ARGS="..." is passed on by test-rust, test-python, fuzz, bench, bench-a2a, bench-json, bench-mcp, bench-shm, sweep,'
+	@echo '  cargo-bench and soak'
 # ---- The environment
 
 .PHONY: setup
