@@ -29,6 +29,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -203,7 +204,7 @@ async fn route(request: Request<Incoming>) -> Result<Reply, Refusal> {
         [".well-known", "agent-card.json"] => {
             let request = allow_get(request)?;
             let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-            let host = host.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+            let host = host.or_else(|| request.uri().authority().map(Authority::as_str));
             let card = agent::card(host.unwrap_or("127.0.0.1"));
             Ok(download(&request, JSON, card))
         }
