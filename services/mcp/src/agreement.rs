@@ -13,7 +13,7 @@ use crate::memory;
 use crate::message::{HEADER_MISMATCH, MISSING_CAPABILITY, Message, UNSUPPORTED_VERSION, code_of, result_of};
 use crate::params::{Params, object};
 use crate::session::{Answer, SESSION_ID, Session};
-use crate::stream::Stream;
+use crate::stream::{Stream, With};
 use crate::version::{Generation, Version};
 
 /// What client and server agreed on.
@@ -126,9 +126,10 @@ async fn final_reply(session: &Session, call: &Call, answer: Answer) -> Result<O
         Answer::Refused(refusal) => Ok(refusal.envelope),
         Answer::Message(..) | Answer::Accepted => Ok(None),
         Answer::Stream(events) => {
-            let mut stream = Stream::new(session.clone(), call.clone(), None, events);
+            let mut stream = Stream::new(events, session.timeouts(call));
             loop {
-                if let Message::Reply(envelope) = stream.next().await?.0 {
+                let text = stream.next(With { session, agreed: None, call }).await?;
+                if let Message::Reply(envelope) = Message::read(text).await? {
                     return Ok(Some(envelope));
                 }
             }

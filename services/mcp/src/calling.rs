@@ -1,5 +1,7 @@
 //! A call under way, step by step.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use crate::message::{INVALID_REQUEST, Message, UNSUPPORTED_VERSION, code_of, res
 use crate::params::object;
 use crate::round::Round;
 use crate::session::{Answer, Received, Session};
-use crate::stream::Stream;
+use crate::stream::{Stream, With};
 use crate::version::{Generation, Version};
 
 /// How long is waited before a server that only wants to be called again is: twice as long each time, up to the
@@ -33,16 +35,22 @@ pub struct Calling {
     call: Call,
     stage: Stage,
     round: Round,
+    /// How often what was agreed was found not to hold.
+    renewals: u32,
     in_flight: Option<(u64, Arc<Agreed>)>,
 }
 
 enum Stage {
     Unsent,
+    /// The answer is waited for.
+    Sent(Exchange),
     Reading(Box<Stream>),
     /// Input is asked for.
     Asking,
     Done,
 }
+
+type Exchange = Pin<Box<dyn Future<Output = Result<(Answer, HeaderMap)>> + Send>>;
 
 /// What happens next in a call.
 #[derive(Debug)]
@@ -99,7 +107,7 @@ pub struct Reply {
 
 impl Calling {
     pub(crate) fn new(session: Session, call: Call) -> Self {
-        Self { session, call, stage: Stage::Unsent, round: Round::default(), in_flight: None }
+        Self { session, call, stage: Stage::Unsent, round: Round::default(), renewals: 0, in_flight: None }
     }
 
     /// The next step; after a reply or an error there is none.
@@ -110,11 +118,14 @@ impl Calling {
         loop {
             let step = match &mut self.stage {
                 Stage::Unsent => self.send().await?,
-                Stage::Reading(stream) => {
-                    let (message, decision) = stream.next().await?;
-                    let head = stream.events().response();
-                    let received = Received { status: head.status, headers: head.headers.clone(), decision };
-                    self.take(message, received).await?
+                Stage::Sent(_) | Stage::Reading(_) => {
+                    match self.hear().await.map_err(|error| self.lose(error))? {
+                        Heard::Answer(answer) => self.judge(answer).await?,
+                        Heard::Message(text, received) => {
+                            self.take(Message::read(text).await?, received).await?
+                        }
+                        Heard::Beside(text) => self.take_beside(text).await?,
+                    }
                 }
                 Stage::Asking => self.ask().await?,
                 Stage::Done => {
@@ -124,6 +135,34 @@ impl Calling {
             if let Some(step) = step {
                 return Ok(step);
             }
+        }
+    }
+
+    /// Wait for what comes first: something of this call, or something beside it. Dropped, it loses nothing.
+    async fn hear(&mut self) -> Result<Heard> {
+        let Some((_, agreed)) = &self.in_flight else {
+            return Err(Error::invalid_request("this call is over: there is no next step"));
+        };
+        let session = &self.session;
+        match &mut self.stage {
+            Stage::Sent(exchange) => tokio::select! {
+                biased;
+                answer = exchange => answer.map(|(answer, _)| Heard::Answer(answer)),
+                text = listen(session) => Ok(Heard::Beside(text)),
+            },
+            Stage::Reading(stream) => {
+                let with = With { session, agreed: Some(agreed), call: &self.call };
+                let text = tokio::select! {
+                    biased;
+                    text = stream.next(with) => text?,
+                    text = listen(session) => return Ok(Heard::Beside(text)),
+                };
+                let head = stream.events().response();
+                let (status, headers) = (head.status, head.headers.clone());
+                let decision = text.decision();
+                Ok(Heard::Message(text, Received { status, headers, decision }))
+            }
+            _ => Err(Error::invalid_request("this call is not under way")),
         }
     }
 
@@ -176,44 +215,66 @@ impl Calling {
         self.session.tell(self.session.post(&agreed, &bare, body, None)?).await
     }
 
-    /// Send the request, again if what was agreed does not hold any more.
+    /// Send the request, once there is somebody to listen beside it.
     async fn send(&mut self) -> Result<Option<Step>> {
-        for renewals in 0.. {
-            let agreed = self.session.agreed(&self.call).await?;
-            let id = self.session.next_id();
-            let request = self.session.post(&agreed, &self.call, self.body(&agreed, id), None)?;
-            let request = match &self.call.progress {
-                Some(progress) => request.progress(Arc::clone(progress)),
-                None => request,
-            };
-            self.in_flight = Some((id, Arc::clone(&agreed)));
-            let answer = self.session.exchange(request).await.inspect_err(|error| {
-                if error.sent() == Sent::No {
-                    self.in_flight = None;
-                }
-            })?;
-            match answer.0 {
-                answer if renewals < MOST_RENEWALS && is_outdated(&agreed, &answer) => {
-                    self.in_flight = None;
-                    if agreed.version.generation() == Generation::Modern {
-                        memory::forget(&self.session.shared.endpoint);
-                    }
-                    self.session.disagree(&agreed).await;
-                }
-                Answer::Stream(events) => {
-                    let stream = Stream::new(self.session.clone(), self.call.clone(), Some(agreed), events);
-                    self.stage = Stage::Reading(Box::new(stream));
-                    return Ok(None);
-                }
-                Answer::Message(message, received) => return self.take(message, received).await,
-                Answer::Accepted => {
-                    let error = Error::invalid_reply("the server accepted a request without a reply to it");
-                    return Err(self.end(error));
-                }
-                Answer::Refused(refusal) => return Err(self.end(refusal.into_error(Some(id)))),
-            }
+        let agreed = self.session.agreed(&self.call).await?;
+        if self.session.shared.options.listens {
+            self.session.listener().lock().await.open(&self.session, &agreed).await;
         }
-        unreachable!("it returns when there are no renewals left")
+        let id = self.session.next_id();
+        let mut request = self.session.post(&agreed, &self.call, self.body(&agreed, id), None)?;
+        if let Some(progress) = &self.call.progress {
+            request = request.progress(Arc::clone(progress));
+        }
+        self.in_flight = Some((id, agreed));
+        let session = self.session.clone();
+        self.stage = Stage::Sent(Box::pin(async move { session.exchange(request).await }));
+        Ok(None)
+    }
+
+    /// What the answer to the request means: perhaps that what was agreed does not hold any more.
+    async fn judge(&mut self, answer: Answer) -> Result<Option<Step>> {
+        let Some((id, agreed)) = self.in_flight.clone() else { return Ok(None) };
+        match answer {
+            answer if self.renewals < MOST_RENEWALS && is_outdated(&agreed, &answer) => {
+                self.renewals += 1;
+                self.in_flight = None;
+                if agreed.version.generation() == Generation::Modern {
+                    memory::forget(&self.session.shared.endpoint);
+                }
+                self.session.disagree(&agreed).await;
+                self.stage = Stage::Unsent;
+                Ok(None)
+            }
+            Answer::Stream(events) => {
+                let stream = Stream::new(events, self.session.timeouts(&self.call));
+                self.stage = Stage::Reading(Box::new(stream));
+                Ok(None)
+            }
+            Answer::Message(message, received) => self.take(message, received).await,
+            Answer::Accepted => {
+                let error = Error::invalid_reply("the server accepted a request without a reply to it");
+                Err(self.end(error))
+            }
+            Answer::Refused(refusal) => Err(self.end(refusal.into_error(Some(id)))),
+        }
+    }
+
+    /// What a message beside the call means for it; what is no request or notification is nobody's.
+    async fn take_beside(&mut self, text: Payload) -> Result<Option<Step>> {
+        match Message::read(text).await {
+            Ok(Message::Request { id, method, .. }) if method == "ping" => {
+                self.respond(&id, "result", "{}".into()).await?;
+                Ok(None)
+            }
+            Ok(Message::Request { id, method, params }) => {
+                Ok(Some(Step::Asked(Asked { method, params, key: Key::Id(id) })))
+            }
+            Ok(Message::Notification { method, params }) => {
+                Ok(Some(Step::Notification(Notification { method, params })))
+            }
+            Ok(Message::Reply(_)) | Err(_) => Ok(None),
+        }
     }
 
     fn body(&self, agreed: &Agreed, id: u64) -> Payload {
@@ -225,6 +286,14 @@ impl Calling {
             params = params.meta("progressToken", id.to_string().into());
         }
         request(&Id::Number(id), &self.call.method, params.into_json())
+    }
+
+    /// The call was lost by this error; of a request that never left, there is nothing to be cancelled.
+    fn lose(&mut self, error: Error) -> Error {
+        if error.sent() == Sent::No {
+            self.in_flight = None;
+        }
+        error
     }
 
     /// The call is over, by this error.
@@ -299,6 +368,24 @@ impl Calling {
         self.stage = Stage::Unsent;
         Ok(None)
     }
+}
+
+/// What was heard during a call.
+enum Heard {
+    Answer(Answer),
+    Message(Payload, Received),
+    /// On the stream of what belongs to no call.
+    Beside(Payload),
+}
+
+/// What the server sends beside calls; nothing ever, where nobody listens.
+async fn listen(session: &Session) -> Payload {
+    if session.shared.options.listens
+        && let Some(text) = session.listener().lock().await.next(session).await
+    {
+        return text;
+    }
+    std::future::pending().await
 }
 
 /// Whether an answer says that what was agreed does not hold, and that the request was not acted on.

@@ -24,6 +24,7 @@ mod annotations;
 mod call;
 mod calling;
 mod headers;
+mod listener;
 mod memory;
 mod message;
 mod params;

@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 use crate::agreement::{self, Agreed};
 use crate::call::Call;
 use crate::calling::{Calling, Reply, Step};
+use crate::listener::Listener;
 use crate::message::{METHOD_NOT_FOUND, Message, result_of};
 use crate::params::Params;
 use crate::version::{Generation, Version};
@@ -49,6 +50,9 @@ pub struct SessionOptions {
     pub max_input_rounds: u32,
     /// How often in a row a stream that broke off is resumed without an event coming.
     pub max_resumes: u32,
+    /// Whether a legacy server is listened to beside calls, while there are any: some ask what `capabilities` let them
+    /// ask only there.
+    pub listens: bool,
 }
 
 impl Default for SessionOptions {
@@ -63,6 +67,7 @@ impl Default for SessionOptions {
             limits: None,
             max_input_rounds: 10,
             max_resumes: 5,
+            listens: false,
         }
     }
 }
@@ -82,6 +87,7 @@ pub(crate) struct Shared {
     pub(crate) options: SessionOptions,
     /// A forked child agrees anew: a session has one owner.
     agreed: PerProcess<Mutex<Option<Arc<Agreed>>>>,
+    listener: PerProcess<Mutex<Listener>>,
     ids: AtomicU64,
 }
 
@@ -140,6 +146,7 @@ impl Session {
             endpoint,
             options,
             agreed: PerProcess::new(),
+            listener: PerProcess::new(),
             ids: AtomicU64::new(1),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -203,10 +210,15 @@ impl Session {
     /// That no connection could be made. A server that does not let its sessions be ended is none.
     pub async fn close(&self) -> Result<()> {
         let agreed = self.slot().lock().await.take();
+        *self.listener().lock().await = Listener::default();
         let Some(agreed) = agreed.filter(|agreed| agreed.session.is_some()) else { return Ok(()) };
         let ending = Call { headers: agreed.headers.clone(), ..Call::new("DELETE", Params::new()) };
         let request = self.request("DELETE", Some(&agreed), &ending)?.timeouts(Some(farewell()));
         self.shared.client.send(request).await.map(drop)
+    }
+
+    pub(crate) fn listener(&self) -> &Mutex<Listener> {
+        self.shared.listener.get_or_init(Mutex::default)
     }
 
     fn slot(&self) -> &Mutex<Option<Arc<Agreed>>> {
@@ -219,7 +231,7 @@ impl Session {
         if let Some(agreed) = &*slot {
             return Ok(Arc::clone(agreed));
         }
-        let agreed = Arc::new(agreement::agree(self, call).await?);
+        let agreed = Arc::new(Box::pin(agreement::agree(self, call)).await?);
         *slot = Some(Arc::clone(&agreed));
         Ok(agreed)
     }
@@ -309,7 +321,7 @@ impl Session {
 
     /// Send what is answered with a status alone.
     pub(crate) async fn tell(&self, request: Request) -> Result<()> {
-        match self.exchange(request).await?.0 {
+        match Box::pin(self.exchange(request)).await?.0 {
             Answer::Refused(refusal) => Err(refusal.into_error(None)),
             // What else there may be in a reply to what asks nothing is nobody's.
             _ => Ok(()),

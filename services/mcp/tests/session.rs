@@ -280,6 +280,59 @@ async fn a_ping_is_answered_and_other_requests_go_to_whoever_answers_them() {
 }
 
 #[tokio::test]
+async fn what_is_asked_beside_a_call_is_answered_while_it_runs() {
+    let (asked_for, answered) = std::sync::mpsc::channel();
+    let answered = std::sync::Mutex::new(answered);
+    let server = Server::start(legacy("s", move |asked| match asked.about().as_str() {
+        "GET" => {
+            let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+            let question = r#"{"jsonrpc":"2.0","id":2,"method":"elicitation/create"}"#;
+            stream(&format!("data: {ping}\n\ndata: {question}\n\n"))
+        }
+        "tools/call" => {
+            // The head of the reply comes once the question is answered.
+            answered.lock().expect("no panic").recv().expect("an answer");
+            result(asked, "{}")
+        }
+        _ => {
+            if asked.at("/result") == r#"{"action":"decline"}"# {
+                asked_for.send(()).expect("somebody waits");
+            }
+            accepted()
+        }
+    }));
+    let session = session_with(&server, SessionOptions { listens: true, ..SessionOptions::default() });
+    let mut calling = session.begin(echo());
+    let Step::Asked(asked) = calling.next().await.expect("a step") else { panic!("nothing asked") };
+    calling.answer(&asked, r#"{"action":"decline"}"#.into()).await.expect("taken");
+    assert!(matches!(calling.next().await.expect("a step"), Step::Reply(_)));
+    assert_eq!(server.seen()[3].header("accept"), Some("application/json, text/event-stream"));
+    let pong = server
+        .seen()
+        .into_iter()
+        .find(|asked| asked.at("/id") == "1" && asked.about() == "POST")
+        .expect("the ping was answered");
+    assert_eq!(pong.at("/result"), "{}");
+    session
+        .call(Call::new("ping", mcpgateway_mcp::Params::new()))
+        .await
+        .expect_err("accepted without a reply");
+    assert_eq!(server.abouts().iter().filter(|about| *about == "GET").count(), 1);
+}
+
+#[tokio::test]
+async fn a_server_without_a_stream_beside_calls_is_called_all_the_same() {
+    let server = Server::start(legacy("s", |asked| match asked.about().as_str() {
+        "GET" => reply(405, "", ""),
+        _ => result(asked, "{}"),
+    }));
+    let session = session_with(&server, SessionOptions { listens: true, ..SessionOptions::default() });
+    session.call(echo()).await.expect("a result");
+    session.call(echo()).await.expect("a result");
+    assert_eq!(server.abouts()[3..], ["GET", "tools/call", "tools/call"]);
+}
+
+#[tokio::test]
 async fn input_that_is_required_is_given_with_the_state_as_it_was() {
     let server = Server::start(modern(|asked| {
         if asked.at("/params/inputResponses").is_empty() {
