@@ -50,6 +50,7 @@
 //! | the system | `directory.rs`, `fork.rs`, `per_process.rs`, `sys/` |
 
 mod budget;
+mod confined;
 mod directory;
 mod error;
 mod foreign;
@@ -74,6 +75,7 @@ mod wire;
 mod writer;
 
 pub use budget::{Budget, Limits, Usage};
+pub use confined::{Bounds, Ended, confined};
 pub use error::{Error, ErrorKind, Result};
 pub use foreign::{FileRules, open_regular};
 pub use fork::generation;
