@@ -25,6 +25,7 @@ __all__ = [
     "Content",
     "Delivery",
     "Document",
+    "Finish",
     "Message",
     "Node",
     "Part",
@@ -35,6 +36,7 @@ __all__ = [
     "Progress",
     "ReplyPart",
     "Response",
+    "RestEndpoint",
     "ServerRequest",
     "Spool",
     "SpoolWriter",
@@ -1049,6 +1051,7 @@ class ToolServer:
         capabilities: Mapping[str, Any] | None = None,
         client_info: tuple[str, str] | None = None,
         max_input_rounds: int | None = None,
+        listens: bool = False,
     ) -> ToolServer: ...
     def list_tools(self, blocking: bool, **options: Any) -> Any: ...
     def call(
@@ -1058,8 +1061,10 @@ class ToolServer:
         arguments: Any = None,
         *,
         meta: Mapping[str, Any] | None = None,
+        finish: Finish | None = None,
         **options: Any,
     ) -> Any: ...
+    def call_many(self, blocking: bool, calls: Iterable[Any], concurrency: int = ..., **options: Any) -> Any: ...
     def begin(
         self,
         name: str,
@@ -1067,12 +1072,48 @@ class ToolServer:
         *,
         wants_progress: bool = False,
         meta: Mapping[str, Any] | None = None,
+        finish: Finish | None = None,
         **options: Any,
     ) -> ToolCalling: ...
     def request(self, blocking: bool, method: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any: ...
     def notify(self, blocking: bool, method: str, params: Mapping[str, Any] | None = None) -> Any: ...
     def agreement(self, blocking: bool) -> Any: ...
     def close(self, blocking: bool) -> Any: ...
+
+@final
+class Finish:
+    """What is done with a result before it is handed over."""
+
+    def __new__(
+        cls,
+        pointer: str | None = None,
+        jq: str | None = None,
+        output_schema: Any = None,
+        seconds: float | None = None,
+        memory: int | None = None,
+    ) -> Finish: ...
+
+@final
+class RestEndpoint:
+    """A plain HTTP endpoint, as the tools of `mcpgateway_rust.services.tool_service` wrap it."""
+
+    def __new__(
+        cls,
+        client: Client | None,
+        method: str,
+        url: str,
+        query: list[str],
+        headers: list[tuple[str, str]],
+        body: str,
+    ) -> RestEndpoint: ...
+    def call(
+        self,
+        blocking: bool,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        finish: Finish | None = None,
+        **options: Any,
+    ) -> Any: ...
 
 @final
 class ToolCalling:
@@ -1132,8 +1173,11 @@ class ToolResult:
     def is_error(self) -> bool:
         """Whether the tool itself failed; its content then says why."""
     @property
-    def node(self) -> Node:
-        """The whole result."""
+    def node(self) -> Node | None:
+        """The whole result; None of a reply that is not JSON."""
+    @property
+    def status(self) -> int:
+        """The status of the HTTP reply."""
     @property
     def text(self) -> str:
         """The text of all pieces that are texts, one after the other. Large ones: `content[i].payload_async()`."""
@@ -1172,8 +1216,8 @@ class Content:
     def name(self) -> str | None:
         """The name of a resource."""
     @property
-    def node(self) -> Node:
-        """All of it."""
+    def node(self) -> Node | None:
+        """All of it, as an MCP server says it; None of a plain reply."""
 
 def body_stream() -> tuple[BodyWriter, BodyStream]: ...
 def exports_live() -> int:

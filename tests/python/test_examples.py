@@ -14,6 +14,7 @@ EXAMPLE_SECONDS = 60.0
 SAID = {
     "call_agent.py": ["sent      67,108,864 bytes   borrow:", "received  67,108,864 bytes   map:", "equal: True"],
     "fan_out.py": ["1000 of 1000 questions were answered"],
+    "call_tool.py": ["status 200; the array and its form arrived: True"],
     "forward_upload.py": ["status 200; 64 MiB went through, unchanged: True"],
     "talk_to_agent.py": [
         "loopback speaks A2A 0.3.0",

@@ -1,4 +1,4 @@
-"""Call tools with arguments and results of any size: MCP servers of both generations.
+"""Call tools with arguments and results of any size: MCP servers of both generations, and plain HTTP endpoints.
 
 What a tool answers is looked into where it lies: `result.structured` and `result.content[0].payload_async()` build
 nothing that nobody asked for.
@@ -7,7 +7,7 @@ nothing that nobody asked for.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack
@@ -19,13 +19,17 @@ from mcpgateway_rust.client import AsyncClient, Client, ClientOptions
 from mcpgateway_rust.exceptions import GatewayError
 
 __all__ = [
+    "AsyncRestTool",
     "AsyncToolClient",
     "CallOptions",
     "Content",
+    "FinishOptions",
     "ProtocolVersion",
+    "RestTool",
     "ServerRequest",
     "Tool",
     "ToolClient",
+    "ToolOptions",
     "ToolResult",
     "invoke_tool",
     "invoke_tool_async",
@@ -56,6 +60,48 @@ class CallOptions(TypedDict, total=False):
     timeouts: Timeouts | None
     limits: Limits | None
     progress: Progress | None
+
+
+class FinishOptions(TypedDict, total=False):
+    """What is done with a result before it is handed over, off the GIL; not to one that says that the tool failed.
+
+    A filter is a program, and a schema can be one as good, so both run in a child of this process, which the kernel
+    bounds in time and memory. That costs some milliseconds; a pointer costs none.
+
+    Attributes:
+        pointer: Select the value there (RFC 6901) of the structured content, or else of the first text, if that is
+            JSON: `result.selected`.
+        jq: Select what this jq filter makes of it: its output, or a list if there is not exactly one.
+        output_schema: A JSON schema that the structured content has to keep to, else `InvalidReply` is raised. It may
+            refer to nothing outside of itself.
+        filter_seconds: How long filter and schema may each run: 5 if not given, else `GatewayTimeout` is raised.
+        filter_memory: Bytes that they may use beyond the result: 1 GiB if not given, else `LimitExceeded` is raised.
+    """
+
+    pointer: str | None
+    jq: str | None
+    output_schema: Mapping[str, Any] | Node | Buffer | None
+    filter_seconds: float | None
+    filter_memory: int | None
+
+
+class ToolOptions(CallOptions, FinishOptions, total=False):
+    """What may be set for one call of a tool; see `CallOptions` and `FinishOptions`."""
+
+
+def _split(options: ToolOptions) -> tuple[_native.Finish | None, dict[str, Any]]:
+    """What is done with the result, and what holds for the call."""
+    call: dict[str, Any] = dict(options)
+    wanted = {name: call.pop(name, None) for name in FinishOptions.__annotations__}
+    if all(value is None for value in wanted.values()):
+        return None, call
+    return _native.Finish(
+        wanted["pointer"],
+        wanted["jq"],
+        wanted["output_schema"],
+        wanted["filter_seconds"],
+        wanted["filter_memory"],
+    ), call
 
 
 # What a server may ask during a call, by the name of the handler: its method, and the capability that it needs.
@@ -90,6 +136,7 @@ class _Server:
             capabilities={**declared, **(capabilities or {})},
             client_info=client_info,
             max_input_rounds=max_input_rounds,
+            listens=bool(answers),
         )
 
     def is_plain(self, on_progress: Listener | None) -> bool:
@@ -188,7 +235,7 @@ class AsyncToolClient:
         *,
         meta: Mapping[str, Any] | None = None,
         on_progress: Listener | None = None,
-        **options: Unpack[CallOptions],
+        **options: Unpack[ToolOptions],
     ) -> ToolResult:
         """Call the tool `name` and await its result.
 
@@ -199,7 +246,7 @@ class AsyncToolClient:
                 it lies (a rope is gathered for the check).
             meta: Members of `_meta`, such as `traceparent`.
             on_progress: Called with the parameters of each `notifications/progress`; awaited if it can be.
-            **options: See `CallOptions`.
+            **options: See `CallOptions` and `FinishOptions`.
 
         Raises:
             InvalidRequest: The arguments are no JSON object, or the tool is one that is not to be called.
@@ -209,11 +256,13 @@ class AsyncToolClient:
             GatewayError: Anything else; see `mcpgateway_rust.exceptions`.
         """
         native = self._server.native
+        finish, call = _split(options)
         result: ToolResult
         if self._server.is_plain(on_progress):
-            result = (await native.call(False, name, arguments, meta=meta, **options)).take()
+            result = (await native.call(False, name, arguments, meta=meta, finish=finish, **call)).take()
             return result
-        calling = native.begin(name, arguments, wants_progress=on_progress is not None, meta=meta, **options)
+        wants_progress = on_progress is not None
+        calling = native.begin(name, arguments, wants_progress=wants_progress, meta=meta, finish=finish, **call)
         try:
             while True:
                 kind, what, params = (await calling.step(False)).take()
@@ -235,10 +284,24 @@ class AsyncToolClient:
         try:
             result = await _awaited(answer(_params(request)))
         except Exception:
-            with suppress(GatewayError):  # what the handler raised is what the caller is to see
+            # What the handler raised says more than what comes of that.
+            with suppress(GatewayError):
                 await calling.refuse(False, request, _INTERNAL_ERROR, "the client failed to answer")
             raise
         await calling.answer(False, request, _filled(request, result))
+
+    async def call_many(
+        self, calls: Iterable[tuple[str, Arguments]], *, concurrency: int = 64, **options: Unpack[CallOptions]
+    ) -> list[ToolResult | GatewayError]:
+        """Make many calls, pairs of a name and arguments, at most `concurrency` at a time.
+
+        All of them cross into Rust at once, and so do the results, which are in the order of the calls. A failed call
+        is a result like any other. What a server asks is refused.
+        """
+        results: list[ToolResult | GatewayError] = (
+            await self._server.native.call_many(False, calls, concurrency, **options)
+        ).take()
+        return results
 
     async def request(
         self, method: str, params: Mapping[str, Any] | None = None, **options: Unpack[CallOptions]
@@ -321,15 +384,17 @@ class ToolClient:
         *,
         meta: Mapping[str, Any] | None = None,
         on_progress: Listener | None = None,
-        **options: Unpack[CallOptions],
+        **options: Unpack[ToolOptions],
     ) -> ToolResult:
         """Call the tool `name` and wait for its result; see `AsyncToolClient.call`."""
         native = self._server.native
+        finish, call = _split(options)
         result: ToolResult
         if self._server.is_plain(on_progress):
-            result = native.call(True, name, arguments, meta=meta, **options).take()
+            result = native.call(True, name, arguments, meta=meta, finish=finish, **call).take()
             return result
-        calling = native.begin(name, arguments, wants_progress=on_progress is not None, meta=meta, **options)
+        wants_progress = on_progress is not None
+        calling = native.begin(name, arguments, wants_progress=wants_progress, meta=meta, finish=finish, **call)
         try:
             while True:
                 kind, what, params = calling.step(True).take()
@@ -383,13 +448,128 @@ class ToolClient:
         self.close()
 
 
+RestBody = Literal["query", "json", "form", "multipart"]
+_WITHOUT_BODY = {"GET", "HEAD", "DELETE", "OPTIONS"}
+
+
+def _endpoint(
+    client: _native.Client,
+    url: str,
+    *,
+    method: str,
+    query: Iterable[str],
+    headers: Mapping[str, str] | None,
+    body: RestBody | None,
+) -> _native.RestEndpoint:
+    body = body or ("query" if method.upper() in _WITHOUT_BODY else "json")
+    return _native.RestEndpoint(client, method, url, list(query), list((headers or {}).items()), body)
+
+
+class AsyncRestTool:
+    """A tool that is a plain HTTP endpoint, for asyncio and uvloop.
+
+    Args:
+        url: The endpoint; each `{name}` in its path or query stands for an argument, percent-encoded.
+        method: Any HTTP method.
+        query: Names of arguments that go into the query; a list is repeated there.
+        header_arguments: Arguments that go into headers: names of headers to names of arguments.
+        body: How the arguments that are left go: `"query"`, `"json"`, `"form"` or `"multipart"`. If not given, into
+            the query for GET, HEAD, DELETE and OPTIONS, else as JSON.
+        **options: See `mcpgateway_rust.client.ClientOptions`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        query: Iterable[str] = (),
+        header_arguments: Mapping[str, str] | None = None,
+        body: RestBody | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        self._client = AsyncClient(**options)
+        self._native = _endpoint(
+            self._client._native, url, method=method, query=query, headers=header_arguments, body=body
+        )
+
+    async def call(self, arguments: Mapping[str, Any] | None = None, **options: Unpack[ToolOptions]) -> ToolResult:
+        """Call the endpoint and await its whole reply.
+
+        A reply that says it is JSON is `result.structured`, read off the GIL; any other is one piece of content, text
+        or bytes as it came. A status outside of 200 to 299 makes it `result.is_error`, and `result.status` says which.
+
+        Args:
+            arguments: Buffers are files in a multipart body and base64 in JSON, sent without a copy; None is left out
+                except in JSON.
+            **options: See `CallOptions` and `FinishOptions`.
+
+        Raises:
+            InvalidRequest: An argument of the URL is missing, or one has no place where it goes.
+            InvalidReply: A reply that says it is JSON is not.
+            GatewayError: Anything else; see `mcpgateway_rust.exceptions`.
+        """
+        finish, call = _split(options)
+        result: ToolResult = (await self._native.call(False, arguments, finish=finish, **call)).take()
+        return result
+
+    async def aclose(self) -> None:
+        """Refuse further calls; those under way go on."""
+        await self._client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class RestTool:
+    """A tool that is a plain HTTP endpoint, for threads: calls block without the GIL. Else as `AsyncRestTool`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        query: Iterable[str] = (),
+        header_arguments: Mapping[str, str] | None = None,
+        body: RestBody | None = None,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        self._client = Client(**options)
+        self._native = _endpoint(
+            self._client._native, url, method=method, query=query, headers=header_arguments, body=body
+        )
+
+    def call(self, arguments: Mapping[str, Any] | None = None, **options: Unpack[ToolOptions]) -> ToolResult:
+        """Call the endpoint and wait for its whole reply; see `AsyncRestTool.call`."""
+        finish, call = _split(options)
+        result: ToolResult = self._native.call(True, arguments, finish=finish, **call).take()
+        return result
+
+    def close(self) -> None:
+        """Refuse further calls; those under way go on."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 async def invoke_tool_async(
     url: str,
     name: str,
     arguments: Arguments = None,
     *,
     protocol: ProtocolVersion | None = None,
-    **options: Unpack[CallOptions],
+    **options: Unpack[ToolOptions],
 ) -> ToolResult:
     """Call the tool `name` of the MCP server at `url` and await its result, without a client of one's own.
 
@@ -397,8 +577,9 @@ async def invoke_tool_async(
     errors are those of `AsyncToolClient.call`.
     """
     native = _native.ToolServer(None, url, protocol=protocol)
+    finish, call = _split(options)
     try:
-        result: ToolResult = (await native.call(False, name, arguments, **options)).take()
+        result: ToolResult = (await native.call(False, name, arguments, finish=finish, **call)).take()
         return result
     finally:
         await native.close(False)
@@ -410,12 +591,13 @@ def invoke_tool(
     arguments: Arguments = None,
     *,
     protocol: ProtocolVersion | None = None,
-    **options: Unpack[CallOptions],
+    **options: Unpack[ToolOptions],
 ) -> ToolResult:
     """Call the tool `name` of the MCP server at `url` and wait for its result; see `invoke_tool_async`."""
     native = _native.ToolServer(None, url, protocol=protocol)
+    finish, call = _split(options)
     try:
-        result: ToolResult = native.call(True, name, arguments, **options).take()
+        result: ToolResult = native.call(True, name, arguments, finish=finish, **call).take()
         return result
     finally:
         native.close(True)

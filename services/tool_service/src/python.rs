@@ -1,21 +1,29 @@
 //! The binding: convert, call, convert.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mcpgateway_bridge::{
     Delivery, IntoPyResult, JsonText, NativeClient, PyNode, PyPayload, PyTransfer, RequestOptions, guard,
-    json_text, run, shared_client,
+    json_text, run, shared_client, to_py_err,
 };
-use mcpgateway_engine::json::Node;
+use mcpgateway_engine::json::{Document, Node, Options, Pointer};
 use mcpgateway_engine::{Client, Error, ErrorKind, Payload, Result, TransferPolicy};
 use mcpgateway_mcp::{Asked, Call, Params, Session, SessionOptions, Version};
 use mcpgateway_shm::generation;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping, PyString};
+use pyo3::types::{PyDict, PyList, PyMapping, PyString};
 use tokio::sync::Mutex;
 
-use crate::core::{Arguments, CallOptions, Content, McpServer, Tool, ToolCalling, ToolResult, ToolStep};
+use crate::core::{
+    Argument, Arguments, CallOptions, Content, ContentKind, Finish, McpServer, RestBody, RestTool, Selector,
+    Tool, ToolCalling, ToolResult, ToolStep, call_many,
+};
+
+/// Calls under way at a time where the caller does not say.
+const CONCURRENCY: usize = 64;
 
 /// An MCP server as the Python package wraps it.
 #[pyclass(name = "ToolServer", module = "mcpgateway_rust._native", frozen)]
@@ -27,7 +35,8 @@ struct NativeToolServer {
 #[pymethods]
 impl NativeToolServer {
     #[new]
-    #[pyo3(signature = (client, url, protocol = None, capabilities = None, client_info = None, max_input_rounds = None))]
+    #[expect(clippy::too_many_arguments, reason = "the Python wrapper names and defaults them")]
+    #[pyo3(signature = (client, url, protocol = None, capabilities = None, client_info = None, max_input_rounds = None, listens = false))]
     fn new(
         py: Python<'_>,
         client: Option<&Bound<'_, NativeClient>>,
@@ -36,6 +45,7 @@ impl NativeToolServer {
         capabilities: Option<&Bound<'_, PyAny>>,
         client_info: Option<(String, String)>,
         max_input_rounds: Option<u32>,
+        listens: bool,
     ) -> PyResult<Self> {
         guard(py, || {
             let client = given_or_shared(py, client)?;
@@ -50,6 +60,7 @@ impl NativeToolServer {
                 (options.client_name, options.client_version) = (name.into(), version.into());
             }
             options.max_input_rounds = max_input_rounds.unwrap_or(options.max_input_rounds);
+            options.listens = listens;
             let policy = client.options().policy;
             let session = Session::new(client, url, options).into_py_result(py)?;
             Ok(Self { server: McpServer::new(session), policy })
@@ -73,7 +84,8 @@ impl NativeToolServer {
     }
 
     /// Call a tool.
-    #[pyo3(signature = (blocking, name, arguments = None, *, meta = None, **options))]
+    #[expect(clippy::too_many_arguments, reason = "the Python wrapper names and defaults them")]
+    #[pyo3(signature = (blocking, name, arguments = None, *, meta = None, finish = None, **options))]
     fn call(
         &self,
         py: Python<'_>,
@@ -81,19 +93,25 @@ impl NativeToolServer {
         name: String,
         arguments: Option<&Bound<'_, PyAny>>,
         meta: Option<&Bound<'_, PyMapping>>,
+        finish: Option<&Bound<'_, PyFinish>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
         guard(py, || {
+            let finish = finish_from(finish);
             let options = CallOptions { meta: meta_from(meta)?, ..self.call_options(options)? };
             let arguments = arguments.map(|arguments| json_text(arguments, &self.policy)).transpose()?;
             let server = self.server.clone();
-            let calling = async move { server.call_tool(&name, opened(arguments).await?, options).await };
+            let calling = async move {
+                let result = server.call_tool(&name, opened(arguments).await?, options).await?;
+                finish.apply(result).await
+            };
             run(py, blocking, calling, deliver)
         })
     }
 
     /// Begin to call a tool, step by step.
-    #[pyo3(signature = (name, arguments = None, *, wants_progress = false, meta = None, **options))]
+    #[expect(clippy::too_many_arguments, reason = "the Python wrapper names and defaults them")]
+    #[pyo3(signature = (name, arguments = None, *, wants_progress = false, meta = None, finish = None, **options))]
     fn begin(
         &self,
         py: Python<'_>,
@@ -101,6 +119,7 @@ impl NativeToolServer {
         arguments: Option<&Bound<'_, PyAny>>,
         wants_progress: bool,
         meta: Option<&Bound<'_, PyMapping>>,
+        finish: Option<&Bound<'_, PyFinish>>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<NativeCalling> {
         guard(py, || {
@@ -108,7 +127,49 @@ impl NativeToolServer {
                 CallOptions { wants_progress, meta: meta_from(meta)?, ..self.call_options(options)? };
             let arguments = arguments.map(|arguments| json_text(arguments, &self.policy)).transpose()?;
             let stage = Stage::Ready(Box::new((self.server.clone(), name, arguments, options)));
-            Ok(NativeCalling { stage: Arc::new(Mutex::new(stage)), generation: generation() })
+            let finish = finish_from(finish);
+            Ok(NativeCalling { stage: Arc::new(Mutex::new(stage)), finish, generation: generation() })
+        })
+    }
+
+    /// Call many tools.
+    #[pyo3(signature = (blocking, calls, concurrency = CONCURRENCY, **options))]
+    fn call_many(
+        &self,
+        py: Python<'_>,
+        blocking: bool,
+        calls: &Bound<'_, PyAny>,
+        concurrency: usize,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        guard(py, || {
+            let options = self.call_options(options)?;
+            let concurrency = NonZeroUsize::new(concurrency)
+                .ok_or_else(|| PyValueError::new_err("concurrency: pass at least 1"))?;
+            let call = |item: PyResult<Bound<'_, PyAny>>| {
+                let (name, arguments): (String, Bound<'_, PyAny>) = item?.extract()?;
+                let arguments = (!arguments.is_none()).then(|| json_text(&arguments, &self.policy));
+                Ok((name, arguments.transpose()?))
+            };
+            let calls = calls.try_iter()?.map(call).collect::<PyResult<Vec<_>>>()?;
+            let server = self.server.clone();
+            let calling = async move {
+                let mut ready = Vec::with_capacity(calls.len());
+                for (name, arguments) in calls {
+                    ready.push((name, opened(arguments).await?));
+                }
+                Ok(call_many(&server, ready, concurrency, &options).await)
+            };
+            run(py, blocking, calling, |py, results| {
+                let list = PyList::empty(py);
+                for result in results {
+                    match result {
+                        Ok(result) => list.append(PyToolResult::convert(py, result)?)?,
+                        Err(error) => list.append(to_py_err(py, &error).into_value(py))?,
+                    }
+                }
+                Delivery::of(py, list.into_any().unbind())
+            })
         })
     }
 
@@ -169,14 +230,7 @@ impl NativeToolServer {
 
 impl NativeToolServer {
     fn call_options(&self, options: Option<&Bound<'_, PyDict>>) -> PyResult<CallOptions> {
-        let settings = RequestOptions::from_python(options, &self.policy)?.into_call()?;
-        Ok(CallOptions {
-            headers: settings.headers,
-            timeouts: settings.timeouts,
-            limits: settings.limits,
-            progress: settings.progress,
-            ..CallOptions::default()
-        })
+        call_options(options, &self.policy)
     }
 
     fn members(&self, params: Option<&Bound<'_, PyMapping>>) -> PyResult<Vec<(String, JsonText)>> {
@@ -185,6 +239,141 @@ impl NativeToolServer {
             Ok((key, json_text(&value, &self.policy)?))
         };
         params.map_or_else(|| Ok(Vec::new()), |params| params.items()?.iter().map(member).collect())
+    }
+}
+
+fn call_options(options: Option<&Bound<'_, PyDict>>, policy: &TransferPolicy) -> PyResult<CallOptions> {
+    let settings = RequestOptions::from_python(options, policy)?.into_call()?;
+    Ok(CallOptions {
+        headers: settings.headers,
+        timeouts: settings.timeouts,
+        limits: settings.limits,
+        progress: settings.progress,
+        ..CallOptions::default()
+    })
+}
+
+/// What is done with a result before it is handed over.
+#[pyclass(name = "Finish", module = "mcpgateway_rust._native", frozen)]
+struct PyFinish(Finish);
+
+#[pymethods]
+impl PyFinish {
+    #[new]
+    #[pyo3(signature = (pointer = None, jq = None, output_schema = None, seconds = None, memory = None))]
+    fn new(
+        py: Python<'_>,
+        pointer: Option<&str>,
+        jq: Option<String>,
+        output_schema: Option<&Bound<'_, PyAny>>,
+        seconds: Option<f64>,
+        memory: Option<u64>,
+    ) -> PyResult<Self> {
+        guard(py, || {
+            let mut finish = Finish::default();
+            finish.selector = match (pointer, jq) {
+                (None, None) => None,
+                (Some(pointer), None) => Some(Selector::Pointer(Pointer::parse(pointer).into_py_result(py)?)),
+                (None, Some(filter)) => Some(Selector::Jq(filter)),
+                (Some(_), Some(_)) => {
+                    return Err(PyTypeError::new_err("pass a pointer or a jq filter, not both"));
+                }
+            };
+            if let Some(schema) = output_schema {
+                let text = json_text(schema, &TransferPolicy::default())?.join().into_py_result(py)?;
+                let document = Document::parse(text.into_bytes().into_py_result(py)?, &Options::default());
+                finish.schema = Some(document.into_py_result(py)?.root());
+            }
+            if let Some(seconds) = seconds {
+                finish.bounds.time = Duration::try_from_secs_f64(seconds).map_err(|_| {
+                    PyValueError::new_err(format!("filter_seconds={seconds}: pass seconds above 0"))
+                })?;
+            }
+            finish.bounds.memory = memory.unwrap_or(finish.bounds.memory);
+            Ok(Self(finish))
+        })
+    }
+}
+
+fn finish_from(finish: Option<&Bound<'_, PyFinish>>) -> Finish {
+    finish.map_or_else(Finish::default, |finish| finish.get().0.clone())
+}
+
+/// A plain HTTP endpoint as the Python package wraps it.
+#[pyclass(name = "RestEndpoint", module = "mcpgateway_rust._native", frozen)]
+struct NativeRest {
+    tool: Arc<RestTool>,
+    client: Client,
+}
+
+#[pymethods]
+impl NativeRest {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        client: Option<&Bound<'_, NativeClient>>,
+        method: &str,
+        url: &str,
+        query: Vec<String>,
+        headers: Vec<(String, String)>,
+        body: &str,
+    ) -> PyResult<Self> {
+        guard(py, || {
+            let client = given_or_shared(py, client)?;
+            let tool = RestTool::new(method, url, query, headers, body_from(body)?).into_py_result(py)?;
+            Ok(Self { tool: Arc::new(tool), client })
+        })
+    }
+
+    /// Call the endpoint.
+    #[pyo3(signature = (blocking, arguments = None, *, finish = None, **options))]
+    fn call(
+        &self,
+        py: Python<'_>,
+        blocking: bool,
+        arguments: Option<&Bound<'_, PyMapping>>,
+        finish: Option<&Bound<'_, PyFinish>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        guard(py, || {
+            let policy = self.client.options().policy;
+            let options = call_options(options, &policy)?;
+            let finish = finish_from(finish);
+            let argument = |item: Bound<'_, PyAny>| {
+                let (name, value): (String, Bound<'_, PyAny>) = item.extract()?;
+                Ok((name, json_text(&value, &policy)?))
+            };
+            let arguments: Vec<(String, JsonText)> = match arguments {
+                Some(arguments) => arguments.items()?.iter().map(argument).collect::<PyResult<_>>()?,
+                None => Vec::new(),
+            };
+            let (tool, client) = (Arc::clone(&self.tool), self.client.clone());
+            let calling = async move {
+                let mut ready = Vec::with_capacity(arguments.len());
+                for (name, text) in arguments {
+                    let is_json = text.is_checked();
+                    let payload = text.open().await?;
+                    ready.push((
+                        name,
+                        if is_json { Argument::Json(payload) } else { Argument::Bytes(payload) },
+                    ));
+                }
+                finish.apply(tool.call(&client, ready, options).await?).await
+            };
+            run(py, blocking, calling, deliver)
+        })
+    }
+}
+
+fn body_from(name: &str) -> PyResult<RestBody> {
+    match name {
+        "query" => Ok(RestBody::Query),
+        "json" => Ok(RestBody::Json),
+        "form" => Ok(RestBody::Form),
+        "multipart" => Ok(RestBody::Multipart),
+        _ => Err(PyValueError::new_err(format!(
+            "body={name:?}: pass \"query\", \"json\", \"form\" or \"multipart\""
+        ))),
     }
 }
 
@@ -253,6 +442,7 @@ fn deliver(py: Python<'_>, result: ToolResult) -> PyResult<Py<PyAny>> {
 #[pyclass(name = "ToolCalling", module = "mcpgateway_rust._native", frozen)]
 struct NativeCalling {
     stage: Arc<Mutex<Stage>>,
+    finish: Finish,
     generation: u64,
 }
 
@@ -267,12 +457,17 @@ impl NativeCalling {
     /// The next step: `("notification", method, params)`, `("asked", request, None)` or `("result", result, None)`.
     fn step(&self, py: Python<'_>, blocking: bool) -> PyResult<Py<PyAny>> {
         let (stage, is_ours) = (Arc::clone(&self.stage), self.generation == generation());
+        let finish = self.finish.clone();
         let stepping = async move {
             if !is_ours {
                 let subject = "this call was begun by the parent of this process: begin it again here";
                 return Err(Error::new(ErrorKind::Forked, subject));
             }
-            stage.lock().await.next().await
+            let step = stage.lock().await.next().await?;
+            match step {
+                ToolStep::Result(result) => finish.apply(result).await.map(ToolStep::Result),
+                step => Ok(step),
+            }
         };
         run(py, blocking, stepping, |py, step| {
             let step = match step {
@@ -455,20 +650,26 @@ impl PyToolResult {
         self.0.is_error()
     }
 
-    /// The whole result.
+    /// The whole result; None of a reply that is not JSON.
     #[getter]
-    fn node(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        PyNode::convert(py, self.0.node().clone())
+    fn node(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.node().cloned().map(|node| PyNode::convert(py, node)).transpose()
     }
 
     /// The text of all pieces that are texts, one after the other.
     #[getter]
     fn text<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         let texts = py.detach(|| {
-            let texts = self.0.content().into_iter();
-            texts.filter_map(|content| text_of(content.node().get("text"))).collect::<String>()
+            let texts = self.0.content().into_iter().filter(|content| content.kind() == ContentKind::Text);
+            texts.filter_map(|content| content.text()).collect::<String>()
         });
         PyString::new(py, &texts)
+    }
+
+    /// The status of the HTTP reply.
+    #[getter]
+    fn status(&self) -> u16 {
+        self.0.status()
     }
 
     /// How the message was received.
@@ -479,7 +680,7 @@ impl PyToolResult {
 
     fn __repr__(&self) -> String {
         let error = if self.0.is_error() { ", an error" } else { "" };
-        format!("<ToolResult, {} bytes{error}>", self.0.node().span())
+        format!("<ToolResult, {} bytes{error}>", self.0.received().len)
     }
 }
 
@@ -497,8 +698,8 @@ impl PyContent {
 
     /// The text of a text, or of a resource that is one.
     #[getter]
-    fn text(&self) -> Option<String> {
-        self.0.source().filter(|(_, is_base64)| !is_base64).and_then(|(node, _)| text_of(Some(node)))
+    fn text(&self, py: Python<'_>) -> Option<String> {
+        py.detach(|| self.0.text())
     }
 
     /// Its bytes: a text as UTF-8, all else decoded from base64.
@@ -516,33 +717,29 @@ impl PyContent {
     /// Of what type its bytes are.
     #[getter]
     fn mime_type(&self) -> Option<String> {
-        text_of(self.0.field("mimeType"))
+        self.0.field("mimeType")
     }
 
     /// The address of a resource.
     #[getter]
     fn uri(&self) -> Option<String> {
-        text_of(self.0.field("uri"))
+        self.0.field("uri")
     }
 
     /// The name of a resource.
     #[getter]
     fn name(&self) -> Option<String> {
-        text_of(self.0.field("name"))
+        self.0.field("name")
     }
 
-    /// All of it.
+    /// All of it, as an MCP server says it.
     #[getter]
-    fn node(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        PyNode::convert(py, self.0.node().clone())
+    fn node(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.node().cloned().map(|node| PyNode::convert(py, node)).transpose()
     }
 
     fn __repr__(&self) -> String {
-        format!(
-            "<Content {:?}, {} bytes>",
-            self.0.type_name().as_deref().unwrap_or_default(),
-            self.0.node().span()
-        )
+        format!("<Content {:?}>", self.0.type_name().as_deref().unwrap_or_default())
     }
 }
 
@@ -553,6 +750,8 @@ impl PyContent {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NativeToolServer>()?;
     module.add_class::<NativeCalling>()?;
+    module.add_class::<NativeRest>()?;
+    module.add_class::<PyFinish>()?;
     module.add_class::<PyAsked>()?;
     module.add_class::<PyTool>()?;
     module.add_class::<PyToolResult>()?;

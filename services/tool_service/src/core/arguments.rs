@@ -57,7 +57,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_would_end_the_message_around_it_is_refused() {
-        for text in ["", "[]", "1", "{", r#"{},"method":"x""#, r#"{}} {"#, "{\"a\":NaN}"] {
+        for text in ["", "[]", "1", "{", r#"{},"method":"x""#, r"{}} {", "{\"a\":NaN}"] {
             let refused = Arguments::Unchecked(text.into()).into_json().await.expect_err(text);
             assert_eq!(*refused.kind(), ErrorKind::InvalidRequest, "{text}");
         }
