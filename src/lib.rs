@@ -26,6 +26,7 @@ mod _native {
         mcpgateway_bridge::prepare_interpreter(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         a2a_service::python::register(module)?;
+        resource_service::python::register(module)?;
         tool_service::python::register(module)
     }
 }

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex, final, overload
+from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, final, overload
 
 from typing_extensions import disjoint_base
 
@@ -31,10 +31,13 @@ __all__ = [
     "Part",
     "Payload",
     "PayloadRef",
+    "PendingResource",
     "PendingResponse",
     "PendingStream",
     "Progress",
     "ReplyPart",
+    "Resource",
+    "ResourceClient",
     "Response",
     "RestEndpoint",
     "ServerRequest",
@@ -49,6 +52,7 @@ __all__ = [
     "TransferPolicy",
     "__version__",
     "body_stream",
+    "expand_template",
     "exports_live",
     "fail_points",
     "invoke_agent",
@@ -1218,6 +1222,72 @@ class Content:
     @property
     def node(self) -> Node | None:
         """All of it, as an MCP server says it; None of a plain reply."""
+
+@final
+class Resource:
+    """A resource that was fetched: its bytes, and what is known of them."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is, as it was asked for."""
+    @property
+    def content_type(self) -> str | None:
+        """What kind of content it is, as its sender says."""
+    @property
+    def body(self) -> Payload: ...
+    @property
+    def text(self) -> str:
+        """Its bytes as text.
+
+        Raises:
+            UnicodeDecodeError: They are no UTF-8.
+        """
+    def document(self) -> NativeFuture[Document]:
+        """Await its bytes as a JSON document, which is read on a thread of its own."""
+    @property
+    def etag(self) -> str | None: ...
+    @property
+    def last_modified(self) -> str | None: ...
+    @property
+    def fresh_for(self) -> float | None:
+        """Seconds for which it is as good as a new one, as its sender says."""
+    @property
+    def scope(self) -> Literal["private", "public"]:
+        """Who may be given the same bytes."""
+    @property
+    def came_from(self) -> Literal["network", "cache", "revalidated", "file", "data"]:
+        """Where its bytes came from this time."""
+    def __len__(self) -> int:
+        """Bytes of the body."""
+
+@final
+class PendingResource:
+    """A resource that is on its way."""
+
+    def wait(self) -> Resource: ...
+
+class _ResourceDelivery(Protocol):
+    """What `Delivery` is where it delivers a resource."""
+
+    def take(self) -> Resource: ...
+
+@final
+class ResourceClient:
+    """Fetches resources."""
+
+    def __new__(cls, client: Client | None = None, **options: Any) -> ResourceClient: ...
+    def fetch(self, uri: str, **options: Any) -> NativeFuture[_ResourceDelivery]: ...
+    def start(self, uri: str, **options: Any) -> PendingResource: ...
+    def read(self, server: str, uri: str, **options: Any) -> NativeFuture[_Resources]: ...
+    def read_blocking(self, server: str, uri: str, **options: Any) -> _Resources: ...
+    def list(self, server: str, templates: bool, **options: Any) -> NativeFuture[_Nodes]: ...
+    def list_blocking(self, server: str, templates: bool, **options: Any) -> _Nodes: ...
+
+_Resources: TypeAlias = list[Resource]
+_Nodes: TypeAlias = list[Node]
+
+def expand_template(template: str, values: dict[str, Any]) -> str:
+    """The URI that a template (RFC 6570) expands to."""
 
 def body_stream() -> tuple[BodyWriter, BodyStream]: ...
 def exports_live() -> int:

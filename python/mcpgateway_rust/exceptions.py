@@ -343,6 +343,10 @@ class Unsupported(GatewayError, NotImplementedError):  # noqa: N818 - named as w
     """This system, or this process, cannot do it."""
 
 
+class ResourceChanged(GatewayError, RuntimeError):  # noqa: N818 - named as what happened
+    """A resource changed while it was fetched in several ranges: fetch it again."""
+
+
 class FileError(GatewayError, OSError):
     """A file could not be read or written."""
 

@@ -119,6 +119,7 @@ fn class_of(kind: &ErrorKind) -> &'static str {
         ErrorKind::InvalidOption => "InvalidOption",
         ErrorKind::Unsupported => "Unsupported",
         ErrorKind::File => "FileError",
+        ErrorKind::ResourceChanged => "ResourceChanged",
         ErrorKind::Forked => "ForkedError",
         ErrorKind::Cancelled => "Cancelled",
         ErrorKind::Closed => "ClientClosed",

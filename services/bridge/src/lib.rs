@@ -35,7 +35,10 @@ pub use json_text::{JsonText, json_text};
 pub use memory::{exports_live, fail_points, pool_stats, set_fail_point};
 pub use payload::{PyPayload, PyTransfer, PyTransferPolicy};
 pub use reference::PyPayloadRef;
-pub use request::{BodyStream, BodyWriter, CallSettings, PyProgress, RequestOptions, body_stream};
+pub use request::{
+    BodyStream, BodyWriter, CallSettings, PyProgress, RequestOptions, attribute, body_stream, guard_from,
+    headers_from, limits_from, timeouts_from,
+};
 pub use response::{Delivery, PyResponse, PyStreamingResponse};
 pub use spool::{
     PySpool, PySpoolWriter, limit_process, list_spool, open_payload, open_payload_async, sweep_spool,

@@ -176,7 +176,10 @@ impl RequestOptions {
 }
 
 /// Headers from a mapping of str, or from pairs of str.
-pub(crate) fn headers_from(value: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
+///
+/// # Errors
+/// `TypeError` for anything else, `InvalidRequest` for what cannot be sent.
+pub fn headers_from(value: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
     let pairs = match value.cast::<PyMapping>() {
         Ok(mapping) => match value.getattr_opt("multi_items")? {
             Some(multi_items) => multi_items.call0()?,
@@ -196,7 +199,10 @@ pub(crate) fn headers_from(value: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
 }
 
 /// `Timeouts` of the package: seconds, or `None` where a phase has no limit of its own.
-pub(crate) fn timeouts_from(value: &Bound<'_, PyAny>) -> PyResult<Timeouts> {
+///
+/// # Errors
+/// `TypeError` for anything else, `ValueError` for what is no time.
+pub fn timeouts_from(value: &Bound<'_, PyAny>) -> PyResult<Timeouts> {
     let seconds = |name: &str| -> PyResult<Option<Duration>> {
         attribute(value, name, "Timeouts")?
             .extract::<Option<f64>>()?
@@ -226,7 +232,10 @@ fn duration(name: &str, seconds: f64) -> PyResult<Duration> {
 }
 
 /// `Limits` of the package.
-pub(crate) fn limits_from(value: &Bound<'_, PyAny>) -> PyResult<Limits> {
+///
+/// # Errors
+/// `TypeError` for anything else.
+pub fn limits_from(value: &Bound<'_, PyAny>) -> PyResult<Limits> {
     Ok(Limits {
         max_response_bytes: attribute(value, "max_response_bytes", "Limits")?.extract()?,
         max_header_bytes: attribute(value, "max_header_bytes", "Limits")?.extract()?,
@@ -237,7 +246,10 @@ pub(crate) fn limits_from(value: &Bound<'_, PyAny>) -> PyResult<Limits> {
 }
 
 /// `Guard` of the package.
-pub(crate) fn guard_from(value: &Bound<'_, PyAny>) -> PyResult<Guard> {
+///
+/// # Errors
+/// `TypeError` for anything else, `InvalidRequest` for an entry that is none.
+pub fn guard_from(value: &Bound<'_, PyAny>) -> PyResult<Guard> {
     let entries = |name| attribute(value, name, "Guard")?.extract::<Vec<String>>();
     let (allow, deny) = (entries("allow")?, entries("deny")?);
     let guard = Guard::new(allow.iter().map(String::as_str), deny.iter().map(String::as_str));
@@ -247,11 +259,10 @@ pub(crate) fn guard_from(value: &Bound<'_, PyAny>) -> PyResult<Guard> {
 }
 
 /// An attribute of one of the package's option classes.
-pub(crate) fn attribute<'py>(
-    value: &Bound<'py, PyAny>,
-    name: &str,
-    class: &str,
-) -> PyResult<Bound<'py, PyAny>> {
+///
+/// # Errors
+/// `TypeError` when `value` is none of `class`.
+pub fn attribute<'py>(value: &Bound<'py, PyAny>, name: &str, class: &str) -> PyResult<Bound<'py, PyAny>> {
     value.getattr(name).map_err(|_| {
         let kind = value.get_type();
         PyTypeError::new_err(format!("{kind} is no {class}: pass mcpgateway_rust.{class}({name}=...)"))
@@ -262,6 +273,14 @@ pub(crate) fn attribute<'py>(
 #[pyclass(name = "Progress", module = "mcpgateway_rust", frozen)]
 #[derive(Default)]
 pub struct PyProgress(Arc<Progress>);
+
+impl PyProgress {
+    /// What counts.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.0)
+    }
+}
 
 #[pymethods]
 impl PyProgress {

@@ -121,6 +121,8 @@ pub enum ErrorKind {
     Cancelled,
     /// The client is closed.
     Closed,
+    /// A resource is not any more what it was when its first bytes came.
+    ResourceChanged,
     /// A fault of this library: a panic was caught.
     Internal,
 }

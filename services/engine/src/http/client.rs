@@ -303,6 +303,12 @@ impl StreamingResponse {
         &self.call.limits
     }
 
+    /// Bytes of the body, as far as the peer has announced them.
+    #[must_use]
+    pub fn announced(&self) -> Option<u64> {
+        self.body.announced()
+    }
+
     /// The next bytes of the body as they arrive; `None` at its end.
     ///
     /// Nothing is read ahead of this call but what the socket holds: a slow reader slows the peer.

@@ -26,7 +26,7 @@ pub use guard::Guard;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Version};
 pub use options::{ClientOptions, Coding, Http2, Limits, Retry, Timeouts, Trust};
 pub use progress::Progress;
-pub use receive::{Destination, WritableMemory};
+pub use receive::{Collector, Destination, WritableMemory};
 pub use request::{Body, Mutation, Prepare, Request, Template, parse_headers};
 pub use resolve::{Resolution, Resolve};
 pub use sse::{Event, EventStream};

@@ -127,12 +127,14 @@ impl Progress {
         self.touch();
     }
 
-    pub(super) fn begin_receiving(&self, len: Option<u64>) {
+    /// The head of a reply is there, which announces `len` bytes if that is known.
+    pub fn begin_receiving(&self, len: Option<u64>) {
         self.total_receive.store(len.unwrap_or(UNKNOWN), Relaxed);
         self.enter(Stage::Receiving);
     }
 
-    pub(super) fn count_received(&self, len: usize) {
+    /// Bytes of the reply arrived.
+    pub fn count_received(&self, len: usize) {
         self.received.fetch_add(len as u64, Relaxed);
         self.touch();
     }

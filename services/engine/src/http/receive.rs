@@ -46,8 +46,8 @@ impl fmt::Debug for Destination {
     }
 }
 
-/// A body being received.
-pub(super) struct Collector {
+/// A body being received: hand it the chunks in order, then [`finish`](Self::finish) it.
+pub struct Collector {
     stage: Stage,
     spool: Option<Spool>,
 }
@@ -80,7 +80,11 @@ impl Collector {
     /// the sender's word, so nothing is set aside for it before, nor beyond `limits`. Bodies above what
     /// `spool` keeps in this process go there; so do those that the memory budget has no room for, into a
     /// spool of this process if there is no other.
-    pub(super) async fn new(
+    ///
+    /// # Errors
+    /// [`ErrorKind::QuotaExceeded`] or [`ErrorKind::BudgetExceeded`] when there is no room for it,
+    /// [`ErrorKind::File`] when the file of a [`Destination::File`] cannot be made.
+    pub async fn new(
         destination: Destination,
         announced: Option<u64>,
         limits: &Limits,
@@ -115,7 +119,11 @@ impl Collector {
         }
     }
 
-    pub(super) async fn write(&mut self, chunk: &Bytes) -> Result<()> {
+    /// Append `chunk`.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), and [`ErrorKind::LimitExceeded`] when the caller's memory is full.
+    pub async fn write(&mut self, chunk: &Bytes) -> Result<()> {
         crate::fault::point("receive::chunk");
         while !self.write_here(chunk).await? {
             self.move_on(chunk.len()).await?;
@@ -165,7 +173,10 @@ impl Collector {
     }
 
     /// The complete body; empty where it is not ours.
-    pub(super) async fn finish(self, policy: &TransferPolicy) -> Result<Payload> {
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub async fn finish(self, policy: &TransferPolicy) -> Result<Payload> {
         crate::fault::point("receive::finish");
         let decide = |len: u64| policy.decide(usize::try_from(len).unwrap_or(usize::MAX), Origin::Reply);
         match self.stage {
