@@ -30,7 +30,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -175,7 +175,8 @@ async def large(job: Job) -> Figures:
     await client.setup(job.base, job.endpoint)
     await client.small("first")
     baseline = memory_baseline()
-    times = []
+    times: list[float] = []
+    result: Any = None
     async with LoopWatch() as busy:
         for _ in range(1 if size >= ONE_CALL_FROM else 3):
             result = None  # as nobody keeps what came before
@@ -224,7 +225,7 @@ async def small(job: Job) -> Figures:
     return {"per_s": count / took, "cpu_us": (cpu_seconds() - cpu) / count * 1e6}
 
 
-PROCEDURES: dict[str, Callable[[Job], Awaitable[Figures]]] = {
+PROCEDURES: dict[str, Callable[[Job], Coroutine[Any, Any, Figures]]] = {
     "up": large,
     "down": large,
     "stream": large,
@@ -244,7 +245,7 @@ def all_cells(clients: Sequence[str]) -> list[Cell]:
         procedure, middle, _ = name.split("/")
         kind = middle if middle in KINDS else "text"
         cells.extend(
-            Cell(name, procedure, client, size, kind, concurrency=workers, seconds=3.0)
+            Cell(name, procedure, client, size, shape=kind, concurrency=workers, seconds=3.0)
             for client in clients
             if client in by
         )

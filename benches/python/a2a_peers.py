@@ -336,7 +336,7 @@ class Canned(asyncio.Protocol):
     def __init__(self, origin: str) -> None:
         interface = {"url": f"{origin}/rpc", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}
         card = {"name": "canned", "description": "", "version": "1", "capabilities": {"streaming": True}}
-        modes = {"defaultInputModes": [], "defaultOutputModes": [], "skills": []}
+        modes: dict[str, Any] = {"defaultInputModes": [], "defaultOutputModes": [], "skills": []}
         self._card = json.dumps(card | modes | {"supportedInterfaces": [interface]}).encode()
         message = {"messageId": "1", "role": "ROLE_AGENT", "parts": [{"text": self.TEXT}]}
         self._result = json.dumps({"message": message}).encode()

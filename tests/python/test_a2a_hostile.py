@@ -639,13 +639,14 @@ async def test_no_secret_is_in_an_error(place: str, failing: str, how: str, capl
     }
     with HostileServer(answers[failing]) as server:
         url = server.url
-        options: dict[str, Any] = {
+        by_place: dict[str, dict[str, Any]] = {
             "url": {},
             "query of the url": {},
             "query": {"query": {"key": CANARY}},
             "header": {"headers": {"authorization": f"Bearer {CANARY}"}},
             "token": {"token": lambda: CANARY},
-        }[place]
+        }
+        options = by_place[place]
         if place == "url":
             url = url.replace("http://", f"http://user:{CANARY}@")
         elif place == "query of the url":

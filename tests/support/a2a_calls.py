@@ -1,7 +1,7 @@
 """The same A2A call by a blocking client in a thread and by an asynchronous one: what both say has to be the same."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Any, Self
 
@@ -48,7 +48,7 @@ class Caller:
         stream = getattr(self.client, operation)(*arguments, **options)
         return await stream.collect() if self.is_async else await asyncio.to_thread(stream.collect)
 
-    async def events(self, operation: str, *arguments: Any, **options: Any) -> AsyncIterator[Any]:
+    async def events(self, operation: str, *arguments: Any, **options: Any) -> AsyncGenerator[Any, None]:
         """The events of `stream` or `subscribe`, one at a time; the connection ends with the iteration."""
         stream = getattr(self.client, operation)(*arguments, **options)
         if self.is_async:
