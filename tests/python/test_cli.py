@@ -33,7 +33,7 @@ from support.source import source_bytes
 MIB = 1 << 20
 COMMAND = [sys.executable, "-m", "mcpgateway_rust.cli"]
 COMMAND_SECONDS = 30.0
-COMMANDS = ["invoke", "serve", "doctor", "shm", "sweep", "calibrate"]
+COMMANDS = ["invoke", "fetch", "serve", "doctor", "shm", "sweep", "calibrate"]
 
 
 def run(*arguments: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -345,3 +345,25 @@ def test_doctor_tells_a_script() -> None:
     finished = run("doctor", "--json")
     assert finished.returncode == 0
     assert isinstance(json.loads(finished.stdout), dict)
+
+
+# ---- fetch
+
+
+def test_a_resource_is_fetched_to_standard_output_or_a_file(agent: NativeServer, tmp_path: Path) -> None:
+    url = f"{agent.url}/source/{3 * MIB}"
+    assert run("fetch", url).stdout == source_bytes(3 * MIB)
+    output = tmp_path / "resource"
+    finished = run("fetch", url, "--output", output, "--json")
+    assert (finished.returncode, output.read_bytes() == source_bytes(3 * MIB)) == (0, True)
+    facts = json.loads(finished.stdout)
+    assert (facts["received"], facts["came_from"]) == (3 * MIB, "network")
+
+
+def test_a_file_is_fetched_below_its_root_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("contents")
+    uri = (tmp_path / "file").as_uri()
+    assert run("fetch", uri, "--root", tmp_path).stdout == b"contents"
+    assert_failed(run("fetch", uri), "not below a root")
+    assert_failed(run("fetch", uri, "--root", tmp_path / "none"), "--root")
+    assert_failed(run("fetch", "nowhere"), "data: URL")

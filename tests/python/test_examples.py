@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 EXAMPLE_SECONDS = 60.0
 SAID = {
     "call_agent.py": ["sent      67,108,864 bytes   borrow:", "received  67,108,864 bytes   map:", "equal: True"],
+    "fetch_resources.py": ["2 of 2 came from the cache", "refused: 127.0.0.1"],
     "fan_out.py": ["1000 of 1000 questions were answered"],
     "call_tool.py": ["status 200; the array and its form arrived: True"],
     "forward_upload.py": ["status 200; 64 MiB went through, unchanged: True"],

@@ -18,7 +18,7 @@ from rich.filesize import decimal
 
 from mcpgateway_rust import Payload, Progress, Response, TransferPolicy, __version__, _native, shm
 from mcpgateway_rust._types import Timeouts
-from mcpgateway_rust.cli import calling, spools, sweeping
+from mcpgateway_rust.cli import calling, fetching, spools, sweeping
 from mcpgateway_rust.cli.calibrating import calibrate
 from mcpgateway_rust.cli.invoking import invoke_with_progress, read_body
 from mcpgateway_rust.cli.talking import talk
@@ -35,6 +35,7 @@ app.add_typer(spools.app, name="shm")
 app.add_typer(sweeping.app, name="sweep")
 app.command()(calibrate)
 app.command(epilog=calling.EXAMPLES)(calling.call)
+app.command(epilog=fetching.EXAMPLES)(fetching.fetch)
 
 _TRY_IT = """[bold]Try it[/], in two terminals:
 
