@@ -1,7 +1,7 @@
 # What a person or a machine does with this repository. `make` alone lists it.
 #
-# Asks for a Rust toolchain with a C compiler, CPython 3.11 or later with venv, make and bash. All else is
-# installed into .venv, at the versions that pyproject.toml pins.
+# Asks for a Rust toolchain with a C compiler, CPython 3.11 or later with venv, make and bash; for the conformance kit
+# also npm. All else is installed into .venv, at the versions that pyproject.toml pins.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -26,8 +26,8 @@ unexport CONDA_PREFIX PYTHONPATH PYTHONHOME
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo '  ARGS="..." is passed on by test-rust, test-python, fuzz, bench, bench-a2a, bench-json, bench-mcp, bench-shm, sweep,'
-	@echo '  cargo-bench and soak'
+	@echo '  ARGS="..." is passed on by test-rust, test-python, conformance, fuzz, bench, bench-a2a, bench-json, bench-mcp, bench-shm,'
+	@echo '  sweep, cargo-bench and soak'
 # ---- The environment
 
 .PHONY: setup
@@ -159,14 +159,16 @@ cargo-bench: ## The benches in Rust
 # ---- Tests
 
 .PHONY: test
-test: ## From nothing: the tests in Rust, then those in Python
+test: ## From nothing: the tests in Rust, those in Python, and the MCP conformance kit
 	@rm -f $(LOGS)/*.log
 	@failed=0; \
 	$(MAKE) test-rust || failed=1; \
 	$(MAKE) test-python || failed=1; \
+	$(MAKE) conformance || failed=1; \
 	echo; \
 	grep '^test result: ' $(LOGS)/rust.log 2>/dev/null || { echo 'cargo test did not come to its end'; failed=1; }; \
 	tail -n 1 $(LOGS)/python.log 2>/dev/null || { echo 'pytest was not run'; failed=1; }; \
+	tail -n 1 $(LOGS)/conformance.log 2>/dev/null || { echo 'the conformance kit was not run'; failed=1; }; \
 	exit $$failed
 
 .PHONY: test-rust
