@@ -45,7 +45,7 @@ from mcp_peers import CLIENTS, LEGACY, MODERN, SUPPORT, Canned, Client, serving,
 from mcpgateway_rust.sweep.cells import Cell, Figures, Sample
 from mcpgateway_rust.sweep.instruments import LoopWatch, cpu_seconds, memory_baseline, resident_kib
 from mcpgateway_rust.sweep.machine import machine
-from mcpgateway_rust.sweep.processes import in_a_process
+from mcpgateway_rust.sweep.processes import in_a_process, server
 from mcpgateway_rust.sweep.sizes import MIB
 
 LADDER = (1, 16, 64, 256)
@@ -71,8 +71,8 @@ examples:
 
 Cells are KIND/SIZE with the kinds text, argument, structured, blob; the same as older-KIND/SIZE in the generation
 before, which replies by streams; small/sdk/1KiB and small/canned/1KiB: the second against a server that costs next to
-nothing. A complete run writes mcp-DATE.json (every sample, machine facts) and mcp.md; a partial one writes only with
---output.
+nothing; rest/1KiB: a REST tool, with the address guard (ours) and without. A complete run writes mcp-DATE.json (every
+sample, machine facts) and mcp.md; a partial one writes only with --output.
 """
 
 
@@ -112,6 +112,7 @@ GOALS = (
     *(Goal(cells, "gap_ms", 10) for cells in LARGE),
     *(Goal(cells, "beyond_x", 1.5) for cells in LARGE),
     Goal("small/*", "per_s", 5, "official", ">="),
+    Goal("rest/*", "per_s", 0.9, "unguarded", ">="),
 )
 
 
@@ -216,9 +217,26 @@ async def small(job: Job) -> Figures:
     return await many(call, job.cell)
 
 
+async def rest(job: Job) -> Figures:
+    """Small REST calls, with and without the guard that looks at every address."""
+    from mcpgateway_rust import Guard
+    from mcpgateway_rust.services.tool_service import AsyncRestTool
+
+    guard = Guard(allow=["127.0.0.0/8"]) if job.cell.backend == "ours" else None
+    async with AsyncRestTool(f"{job.url}/source/{{length}}", guard=guard) as tool:
+
+        async def call() -> None:
+            result = await tool.call({"length": job.cell.size})
+            if len(result.content[0].payload()) != job.cell.size:
+                raise AssertionError("a reply has another length than was asked for")
+
+        return await many(call, job.cell)
+
+
 PROCEDURES: dict[str, Callable[[Job], Coroutine[Any, Any, Figures]]] = {
     "large": large,
     "small": small,
+    "rest": rest,
 }
 
 
@@ -241,6 +259,11 @@ def all_cells(clients: Sequence[str]) -> list[Cell]:
         for client in clients
         if client != "bare"
     ]
+    if "ours" in clients:
+        cells += [
+            Cell("rest/1KiB", "rest", way, 1024, "down", concurrency=IN_FLIGHT, seconds=3.0)
+            for way in ("ours", "unguarded")
+        ]
     return cells
 
 
@@ -265,12 +288,15 @@ class Servers:
 
     def url(self, cell: Cell) -> str:
         """The server of `cell`."""
-        name = "canned" if "/canned/" in cell.name else "sdk"
+        others = {"rest": "serve"}
+        name = "canned" if "/canned/" in cell.name else others.get(cell.procedure, "sdk")
         if name not in self._urls:
             self._urls[name] = self._start(name)
         return self._urls[name]
 
     def _start(self, name: str) -> str:
+        if name == "serve":
+            return self._stack.enter_context(server())
         program = Path(__file__).with_name("mcp_peers.py") if name == "canned" else SUPPORT / "mcp_server.py"
         return self._stack.enter_context(serving(program))
 
