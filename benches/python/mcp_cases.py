@@ -40,7 +40,8 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from first_light import RESULTS, Collected, collected, in_turn, markdown, number, spread
+from a2a_cases import Goal, client_rows, earlier
+from first_light import RESULTS, collected, in_turn, markdown
 from mcp_peers import CLIENTS, LEGACY, MODERN, SUPPORT, Canned, Client, serving, support
 from mcpgateway_rust.sweep.cells import Cell, Figures, Sample
 from mcpgateway_rust.sweep.instruments import LoopWatch, cpu_seconds, memory_baseline, resident_kib
@@ -53,15 +54,6 @@ LADDER = (1, 16, 64, 256)
 KINDS = ("text", "argument", "structured", "blob")
 IN_FLIGHT = 64
 ONE_CALL_FROM = 256 * MIB
-UNITS = {
-    "wall_ms": "ms",
-    "gap_ms": "ms longest gap",
-    "idle_gap_ms": "ms gap, idle",
-    "beyond_mib": "MiB beyond the payload",
-    "beyond_x": "x the payload, beyond it",
-    "per_s": "calls/s",
-    "cpu_us": "CPU us",
-}
 EPILOG = """
 examples:
   mcp_cases.py                                   everything, five repeats: about forty minutes on two cores
@@ -74,36 +66,6 @@ before, which replies by streams; small/sdk/1KiB and small/canned/1KiB: the seco
 nothing; rest/1KiB: a REST tool, with the address guard (ours) and without. A complete run writes mcp-DATE.json (every
 sample, machine facts) and mcp.md; a partial one writes only with --output.
 """
-
-
-@dataclass(frozen=True)
-class Goal:
-    """Ours in the cells that match is at most (or with ">=" at least) `bound`, times the rival's figure if any."""
-
-    cells: str
-    figure: str
-    bound: float
-    rival: str = ""
-    relation: str = "<="
-
-    def row(self, figures: Collected, cell: str) -> list[str] | None:
-        """Ours, the rival's, the ratio, the goal, whether it is reached; None where that was not measured."""
-        ours, theirs = figures.get((cell, "ours", self.figure)), figures.get((cell, self.rival, self.figure))
-        if not ours or (self.rival and not theirs):
-            return None
-        mine = statistics.median(ours)
-        other = statistics.median(theirs) if theirs else None
-        value = mine if other is None else mine / other if other else float("inf")
-        reached = value >= self.bound if self.relation == ">=" else value <= self.bound
-        unit = f"x {self.rival}" if self.rival else f" {UNITS[self.figure]}"
-        return [
-            cell,
-            f"{number(mine)} {UNITS[self.figure]}",
-            "-" if other is None else f"{number(other)} ({self.rival})",
-            "-" if other is None else f"{value:.2f}",
-            f"{self.relation} {self.bound:g}{unit}",
-            "yes" if reached else "**no**",
-        ]
 
 
 LARGE = ("*/16MiB", "*/64MiB", "*/256MiB")
@@ -320,23 +282,6 @@ def measure_all(cells: Sequence[Cell], repeats: int, lines: TextIO | None) -> li
                     if lines:
                         print(sample.as_json(), file=lines, flush=True)
     return samples
-
-
-def earlier(path: Path) -> list[Sample]:
-    """The samples in a file; none if it is not there."""
-    return [Sample.from_json(json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def client_rows(figures: Collected, samples: Sequence[Sample], procedure: str) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table of all clients for one procedure."""
-    cells = [sample for sample in samples if sample.cell.procedure == procedure]
-    shown = [figure for figure in UNITS if any(figure in sample.figures for sample in cells)]
-    rows = []
-    for name, client in dict.fromkeys((sample.cell.name, sample.cell.backend) for sample in cells):
-        values = [figures.get((name, client, figure)) for figure in shown]
-        errors = {s.error for s in cells if s.error and (s.cell.name, s.cell.backend) == (name, client)}
-        rows.append([name, client, *(spread(v) if v else "n/a" for v in values), "; ".join(sorted(errors))])
-    return ["cell", "client", *(UNITS[figure] for figure in shown), "failed"], rows
 
 
 def report(samples: Sequence[Sample], facts: dict[str, Any]) -> str:
