@@ -28,6 +28,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  ARGS="..." is passed on by test-rust, test-python, conformance, fuzz, bench, bench-a2a, bench-json, bench-mcp, bench-shm,'
 	@echo '  sweep, cargo-bench and soak'
+
 # ---- The environment
 
 .PHONY: setup
