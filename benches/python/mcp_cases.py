@@ -28,6 +28,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -42,17 +43,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from a2a_cases import Goal, client_rows, earlier
 from first_light import RESULTS, collected, in_turn, markdown
-from mcp_peers import CLIENTS, LEGACY, MODERN, SUPPORT, Canned, Client, serving, support
+from mcp_peers import CLIENTS, LEGACY, MODERN, PATIENCE, SUPPORT, Canned, Client, serving, support
 from mcpgateway_rust.sweep.cells import Cell, Figures, Sample
 from mcpgateway_rust.sweep.instruments import LoopWatch, cpu_seconds, memory_baseline, resident_kib
 from mcpgateway_rust.sweep.machine import machine
 from mcpgateway_rust.sweep.processes import in_a_process, server
-from mcpgateway_rust.sweep.sizes import MIB
+from mcpgateway_rust.sweep.sizes import GIB, MIB
 
 LADDER = (1, 16, 64, 256)
 """MiB."""
 KINDS = ("text", "argument", "structured", "blob")
 IN_FLIGHT = 64
+RANGES = 4
 ONE_CALL_FROM = 256 * MIB
 EPILOG = """
 examples:
@@ -63,8 +65,9 @@ examples:
 
 Cells are KIND/SIZE with the kinds text, argument, structured, blob; the same as older-KIND/SIZE in the generation
 before, which replies by streams; small/sdk/1KiB and small/canned/1KiB: the second against a server that costs next to
-nothing; rest/1KiB: a REST tool, with the address guard (ours) and without. A complete run writes mcp-DATE.json (every
-sample, machine facts) and mcp.md; a partial one writes only with --output.
+nothing; rest/1KiB: a REST tool, with the address guard (ours) and without; ranges/1GiB: a file of nginx by four ranges
+at a time (ours), and in one stream. A complete run writes mcp-DATE.json (every sample, machine facts) and mcp.md; a
+partial one writes only with --output.
 """
 
 
@@ -75,6 +78,8 @@ GOALS = (
     *(Goal(cells, "beyond_x", 1.5) for cells in LARGE),
     Goal("small/*", "per_s", 5, "official", ">="),
     Goal("rest/*", "per_s", 0.9, "unguarded", ">="),
+    Goal("ranges/*", "wall_ms", 0.667, "one stream"),
+    Goal("ranges/*", "beyond_mib", 32),
 )
 
 
@@ -195,10 +200,42 @@ async def rest(job: Job) -> Figures:
         return await many(call, job.cell)
 
 
+async def ranges(job: Job) -> Figures:
+    """A large file, by parallel ranges into one region or in one stream; its first transfer counts for the memory."""
+    from mcpgateway_rust import Timeouts
+    from mcpgateway_rust.services.resource_service import AsyncResourceClient
+
+    size, streams = job.cell.size, RANGES if job.cell.backend == "ours" else 1
+    async with AsyncResourceClient(streams=streams, timeouts=Timeouts(total=PATIENCE)) as client:
+        await client.fetch(f"{job.url}/files/small")
+        baseline = memory_baseline()
+        times = []
+        async with LoopWatch() as busy:
+            for _ in range(3):
+                body = None  # as nobody keeps what came before
+                start = perf_counter()
+                body = (await client.fetch(f"{job.url}/files/large")).body
+                times.append(perf_counter() - start)
+                peak = resident_kib("VmHWM") - baseline
+    block = support("mcp_server").sample(MIB)
+    assert body is not None
+    view = memoryview(body)
+    if len(view) != size or any(view[start : start + MIB] != block for start in range(0, size, MIB)):
+        raise AssertionError(f"{len(view)} bytes of {size}, or others than in the file")
+    beyond = peak * 1024 - size
+    return {
+        "wall_ms": statistics.median(times) * 1e3,
+        "gap_ms": busy.longest * 1e3,
+        "beyond_mib": beyond / MIB,
+        "beyond_x": beyond / size,
+    }
+
+
 PROCEDURES: dict[str, Callable[[Job], Coroutine[Any, Any, Figures]]] = {
     "large": large,
     "small": small,
     "rest": rest,
+    "ranges": ranges,
 }
 
 
@@ -226,6 +263,7 @@ def all_cells(clients: Sequence[str]) -> list[Cell]:
             Cell("rest/1KiB", "rest", way, 1024, "down", concurrency=IN_FLIGHT, seconds=3.0)
             for way in ("ours", "unguarded")
         ]
+        cells += [Cell("ranges/1GiB", "ranges", way, GIB) for way in ("ours", "one stream")]
     return cells
 
 
@@ -237,7 +275,7 @@ def smaller(cell: Cell) -> Cell | None:
 def expected_seconds(cell: Cell) -> float:
     """A rough guess, for the time left: start, and the server's 20 ms or so for a MiB."""
     if cell.procedure != "large":
-        return 6.0
+        return 10.0 if cell.procedure == "ranges" else 6.0
     return 2 + (1 if cell.size >= ONE_CALL_FROM else 3) * 0.02 * cell.size / MIB
 
 
@@ -250,17 +288,30 @@ class Servers:
 
     def url(self, cell: Cell) -> str:
         """The server of `cell`."""
-        others = {"rest": "serve"}
+        others = {"ranges": "nginx", "rest": "serve"}
         name = "canned" if "/canned/" in cell.name else others.get(cell.procedure, "sdk")
         if name not in self._urls:
             self._urls[name] = self._start(name)
         return self._urls[name]
 
     def _start(self, name: str) -> str:
+        if name == "nginx":
+            return self._files()
         if name == "serve":
             return self._stack.enter_context(server())
         program = Path(__file__).with_name("mcp_peers.py") if name == "canned" else SUPPORT / "mcp_server.py"
         return self._stack.enter_context(serving(program))
+
+    def _files(self) -> str:
+        """nginx, with a file of 1 MiB and one of 1 GiB that repeats it."""
+        directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        nginx = self._stack.enter_context(support("nginx").Nginx(directory))
+        block = support("mcp_server").sample(MIB)
+        (nginx.files / "small").write_bytes(block)
+        with (nginx.files / "large").open("wb") as file:
+            for _ in range(GIB // MIB):
+                file.write(block)
+        return str(nginx.url)
 
 
 def measure_all(cells: Sequence[Cell], repeats: int, lines: TextIO | None) -> list[Sample]:

@@ -8,14 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import pytest
-
 STOP_SECONDS = 10.0
 
 CONFIGURATION = """
 daemon off;
 {user}
-worker_processes 1;
+worker_processes 2;
 pid {directory}/nginx.pid;
 error_log {directory}/error.log error;
 events {{ worker_connections 512; }}
@@ -92,5 +90,7 @@ def program() -> str:
     """The nginx of this machine; without one the test is skipped."""
     found = shutil.which("nginx", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]))
     if found is None:
+        import pytest  # the benches have nginx without it
+
         pytest.skip("nginx is not installed: `make test-python` installs it as root (Debian: apt install nginx-light)")
     return found
