@@ -270,8 +270,7 @@ impl PyFinish {
         memory: Option<u64>,
     ) -> PyResult<Self> {
         guard(py, || {
-            let mut finish = Finish::default();
-            finish.selector = match (pointer, jq) {
+            let selector = match (pointer, jq) {
                 (None, None) => None,
                 (Some(pointer), None) => Some(Selector::Pointer(Pointer::parse(pointer).into_py_result(py)?)),
                 (None, Some(filter)) => Some(Selector::Jq(filter)),
@@ -279,6 +278,7 @@ impl PyFinish {
                     return Err(PyTypeError::new_err("pass a pointer or a jq filter, not both"));
                 }
             };
+            let mut finish = Finish { selector, ..Finish::default() };
             if let Some(schema) = output_schema {
                 let text = json_text(schema, &TransferPolicy::default())?.join().into_py_result(py)?;
                 let document = Document::parse(text.into_bytes().into_py_result(py)?, &Options::default());
@@ -424,10 +424,7 @@ async fn opened_params(members: Vec<(String, JsonText)>) -> Result<Params> {
         let is_checked = text.is_checked();
         let json = text.open().await?;
         if !is_checked {
-            mcpgateway_engine::json::check(
-                &json.clone().into_bytes()?,
-                &mcpgateway_engine::json::Options::default(),
-            )?;
+            mcpgateway_engine::json::check(&json.clone().into_bytes()?, &Options::default())?;
         }
         params = params.json(key, json);
     }

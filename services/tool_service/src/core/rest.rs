@@ -239,7 +239,7 @@ fn written(node: &Node) -> Option<String> {
 fn add_query(url: &mut String, pairs: &[(String, String)]) {
     for (name, text) in pairs {
         url.push(if url.contains('?') { '&' } else { '?' });
-        url.push_str(&format!("{}={}", encoded(name), encoded(text)));
+        url.extend([&*encoded(name), "=", &*encoded(text)]);
     }
 }
 
@@ -264,7 +264,7 @@ fn form_body(arguments: Vec<(String, Argument)>) -> Result<Payload> {
     for (name, argument) in arguments {
         for text in texts_of(&name, argument)? {
             let separator = if form.is_empty() { "" } else { "&" };
-            form.push_str(&format!("{separator}{}={}", encoded(&name), encoded(&text)));
+            form.extend([separator, &*encoded(&name), "=", &*encoded(&text)]);
         }
     }
     Ok(form.into())
