@@ -116,7 +116,7 @@ fn edit(criterion: &mut Criterion) {
     assert_eq!(document.splice(std::slice::from_ref(&edit)).expect("possible").len(), text.len() as u64);
     let mut group = group(criterion, "edit", &text);
     group.bench_function("replace_id", |bencher| {
-        bencher.iter(|| document.splice(std::slice::from_ref(&edit)))
+        bencher.iter(|| document.splice(std::slice::from_ref(&edit)));
     });
     let last = pointer("/list/1000/parts/0/text");
     group.bench_function("pointer", |bencher| bencher.iter(|| document.root().at(&last)));
