@@ -51,7 +51,9 @@ fn value_of_number(number: Number<'_>) -> Value {
     match number {
         Number::Signed(number) => number.into(),
         Number::Unsigned(number) => number.into(),
-        Number::Float(number) => number.into(),
+        Number::Float(number) if number.is_finite() => number.into(),
+        // No value says infinite, and this has to be a number.
+        Number::Float(number) => f64::MAX.copysign(number).into(),
         Number::Large(digits) => digits.parse::<f64>().expect("digits").into(),
     }
 }
@@ -293,6 +295,11 @@ fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
         prop_assert_eq!(parsed.is_ok(), simd, "{}", shown);
     }
     Ok(())
+}
+
+#[test]
+fn a_number_that_no_double_holds_is_judged_alike() {
+    agrees(b"[1e400, -1e400]").expect("alike");
 }
 
 #[test]
