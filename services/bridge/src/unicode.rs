@@ -130,9 +130,7 @@ impl<'t> Blank<'t> {
 fn transcode<T>(room: &mut [T], mut text: &[u8], narrow: impl Fn(u32) -> T) {
     let mut slots = room;
     while let (Some(eight), Some(now)) = (text.first_chunk::<8>(), slots.first_chunk_mut::<8>()) {
-        for (slot, byte) in now.iter_mut().zip(eight) {
-            *slot = narrow(u32::from(*byte));
-        }
+        *now = eight.map(|byte| narrow(u32::from(byte)));
         let ascii = ((u64::from_le_bytes(*eight) & HIGHS).trailing_zeros() / 8) as usize;
         (text, slots) = (&text[ascii..], &mut slots[ascii..]);
         if ascii < 8 {
