@@ -188,13 +188,13 @@ mod tests {
         let hasty = Bounds { time: Duration::from_millis(200), ..BOUNDS };
         assert_eq!(
             run(&hasty, || loop {
-                std::hint::spin_loop()
+                std::hint::spin_loop();
             }),
             Ended::OutOfTime
         );
         let cancelled = AtomicBool::new(true);
         let endless = || loop {
-            std::hint::spin_loop()
+            std::hint::spin_loop();
         };
         assert_eq!(confined(&BOUNDS, &cancelled, endless).expect("a child"), Ended::Cancelled);
     }

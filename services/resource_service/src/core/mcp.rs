@@ -179,7 +179,10 @@ mod tests {
 
     use super::*;
 
-    fn read(result: &'static str) -> Result<Vec<(String, Option<String>, Vec<u8>)>> {
+    /// Its URI, its content type and its bytes.
+    type Content = (String, Option<String>, Vec<u8>);
+
+    fn read(result: &'static str) -> Result<Vec<Content>> {
         let document = Document::parse(result.into(), &Options::default())?;
         let read = contents(&document.root(), "a:b")?;
         read.into_iter().map(|it| Ok((it.uri, it.content_type, it.body.into_bytes()?.to_vec()))).collect()
@@ -189,8 +192,9 @@ mod tests {
     fn texts_and_blobs_become_their_bytes() {
         let result = r#"{"contents":[{"uri":"x:1","mimeType":"text/plain","text":"a\n\u00fc"},{"text":"plain"},
             {"uri":"x:2","blob":"AAEC"},{"blob":""}]}"#;
-        let text =
-            |uri: &str, kind: Option<&str>, bytes: &[u8]| (uri.into(), kind.map(Into::into), bytes.to_vec());
+        let text = |uri: &str, kind: Option<&str>, bytes: &[u8]| -> Content {
+            (uri.into(), kind.map(Into::into), bytes.to_vec())
+        };
         assert_eq!(
             read(result).expect("contents"),
             [
