@@ -962,63 +962,231 @@ class Agent:
         trust_card: bool,
     ) -> Agent: ...
     @overload
-    def card(self, blocking: Literal[True], **options: Any) -> Document: ...
+    def card(self, blocking: Literal[True], *, token: Callable[[], Any] | None = None, **options: Any) -> Document: ...
     @overload
-    def card(self, blocking: Literal[False], **options: Any) -> NativeFuture[Document]: ...
+    def card(
+        self, blocking: Literal[False], *, token: Callable[[], Any] | None = None, **options: Any
+    ) -> NativeFuture[Document]: ...
     @overload
-    def send(self, blocking: Literal[True], message: Any, **options: Any) -> AgentReply: ...
+    def send(
+        self,
+        blocking: Literal[True],
+        message: Any,
+        *,
+        task_id: str | None = None,
+        context_id: str | None = None,
+        configuration: Any = None,
+        metadata: Any = None,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> AgentReply: ...
     @overload
-    def send(self, blocking: Literal[False], message: Any, **options: Any) -> NativeFuture[AgentReply]: ...
-    @overload
-    def stream(self, blocking: Literal[True], message: Any, reattach: int, **options: Any) -> AgentStream: ...
+    def send(
+        self,
+        blocking: Literal[False],
+        message: Any,
+        *,
+        task_id: str | None = None,
+        context_id: str | None = None,
+        configuration: Any = None,
+        metadata: Any = None,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> NativeFuture[AgentReply]: ...
     @overload
     def stream(
-        self, blocking: Literal[False], message: Any, reattach: int, **options: Any
-    ) -> NativeFuture[AgentStream]: ...
+        self,
+        blocking: Literal[True],
+        message: Any,
+        reattach: int,
+        *,
+        task_id: str | None = None,
+        context_id: str | None = None,
+        configuration: Any = None,
+        metadata: Any = None,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> AgentStream: ...
     @overload
-    def subscribe(self, blocking: Literal[True], task_id: str, reattach: int, **options: Any) -> AgentStream: ...
+    def stream(
+        self,
+        blocking: Literal[False],
+        message: Any,
+        reattach: int,
+        *,
+        task_id: str | None = None,
+        context_id: str | None = None,
+        configuration: Any = None,
+        metadata: Any = None,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> NativeFuture[AgentStream]: ...
     @overload
     def subscribe(
-        self, blocking: Literal[False], task_id: str, reattach: int, **options: Any
+        self,
+        blocking: Literal[True],
+        task_id: str,
+        reattach: int,
+        *,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> AgentStream: ...
+    @overload
+    def subscribe(
+        self,
+        blocking: Literal[False],
+        task_id: str,
+        reattach: int,
+        *,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
     ) -> NativeFuture[AgentStream]: ...
     @overload
-    def get_task(self, blocking: Literal[True], task_id: str, **options: Any) -> AgentReply: ...
+    def get_task(
+        self,
+        blocking: Literal[True],
+        task_id: str,
+        *,
+        history_length: int | None = None,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> AgentReply: ...
     @overload
-    def get_task(self, blocking: Literal[False], task_id: str, **options: Any) -> NativeFuture[AgentReply]: ...
+    def get_task(
+        self,
+        blocking: Literal[False],
+        task_id: str,
+        *,
+        history_length: int | None = None,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> NativeFuture[AgentReply]: ...
     @overload
-    def cancel_task(self, blocking: Literal[True], task_id: str, **options: Any) -> AgentReply: ...
+    def cancel_task(
+        self,
+        blocking: Literal[True],
+        task_id: str,
+        *,
+        metadata: Any = None,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> AgentReply: ...
     @overload
-    def cancel_task(self, blocking: Literal[False], task_id: str, **options: Any) -> NativeFuture[AgentReply]: ...
+    def cancel_task(
+        self,
+        blocking: Literal[False],
+        task_id: str,
+        *,
+        metadata: Any = None,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> NativeFuture[AgentReply]: ...
     @overload
-    def list_tasks(self, blocking: Literal[True], **options: Any) -> AgentReply: ...
+    def list_tasks(
+        self,
+        blocking: Literal[True],
+        *,
+        context_id: str | None = None,
+        status: str | None = None,
+        page_size: int | None = None,
+        page_token: str | None = None,
+        history_length: int | None = None,
+        include_artifacts: bool | None = None,
+        status_timestamp_after: str | None = None,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> AgentReply: ...
     @overload
-    def list_tasks(self, blocking: Literal[False], **options: Any) -> NativeFuture[AgentReply]: ...
-    @overload
-    def create_push_config(self, blocking: Literal[True], task_id: str, config: Any, **options: Any) -> Node: ...
+    def list_tasks(
+        self,
+        blocking: Literal[False],
+        *,
+        context_id: str | None = None,
+        status: str | None = None,
+        page_size: int | None = None,
+        page_token: str | None = None,
+        history_length: int | None = None,
+        include_artifacts: bool | None = None,
+        status_timestamp_after: str | None = None,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> NativeFuture[AgentReply]: ...
     @overload
     def create_push_config(
-        self, blocking: Literal[False], task_id: str, config: Any, **options: Any
-    ) -> NativeFuture[Node]: ...
+        self,
+        blocking: Literal[True],
+        task_id: str,
+        config: Any,
+        *,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> Node: ...
     @overload
-    def get_push_config(self, blocking: Literal[True], task_id: str, config_id: str, **options: Any) -> Node: ...
+    def create_push_config(
+        self,
+        blocking: Literal[False],
+        task_id: str,
+        config: Any,
+        *,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> NativeFuture[Node]: ...
     @overload
     def get_push_config(
-        self, blocking: Literal[False], task_id: str, config_id: str, **options: Any
+        self,
+        blocking: Literal[True],
+        task_id: str,
+        config_id: str,
+        *,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> Node: ...
+    @overload
+    def get_push_config(
+        self,
+        blocking: Literal[False],
+        task_id: str,
+        config_id: str,
+        *,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
     ) -> NativeFuture[Node]: ...
     @overload
-    def list_push_configs(self, blocking: Literal[True], task_id: str, **options: Any) -> list[Node]: ...
+    def list_push_configs(
+        self, blocking: Literal[True], task_id: str, *, token: Callable[[], Any] | None = None, **options: Any
+    ) -> list[Node]: ...
     @overload
-    def list_push_configs(self, blocking: Literal[False], task_id: str, **options: Any) -> NativeFuture[list[Node]]: ...
-    @overload
-    def delete_push_config(self, blocking: Literal[True], task_id: str, config_id: str, **options: Any) -> None: ...
+    def list_push_configs(
+        self, blocking: Literal[False], task_id: str, *, token: Callable[[], Any] | None = None, **options: Any
+    ) -> NativeFuture[list[Node]]: ...
     @overload
     def delete_push_config(
-        self, blocking: Literal[False], task_id: str, config_id: str, **options: Any
+        self,
+        blocking: Literal[True],
+        task_id: str,
+        config_id: str,
+        *,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> None: ...
+    @overload
+    def delete_push_config(
+        self,
+        blocking: Literal[False],
+        task_id: str,
+        config_id: str,
+        *,
+        token: Callable[[], Any] | None = None,
+        **options: Any,
     ) -> NativeFuture[None]: ...
     @overload
-    def extended_card(self, blocking: Literal[True], **options: Any) -> Node: ...
+    def extended_card(
+        self, blocking: Literal[True], *, token: Callable[[], Any] | None = None, **options: Any
+    ) -> Node: ...
     @overload
-    def extended_card(self, blocking: Literal[False], **options: Any) -> NativeFuture[Node]: ...
+    def extended_card(
+        self, blocking: Literal[False], *, token: Callable[[], Any] | None = None, **options: Any
+    ) -> NativeFuture[Node]: ...
 
 @final
 class AgentStream:

@@ -60,7 +60,7 @@ def test_a_bytearray_of_text_is_copied_and_free_at_once(client: A2AClient) -> No
 async def test_what_is_no_message_is_refused(message: object, agent: NativeServer) -> None:
     async with AsyncA2AClient(agent.url) as client:
         with pytest.raises((TypeError, ValueError)):
-            await client.send(message)  # type: ignore[arg-type] # what the test is about
+            await client.send(message)  # what the test is about
 
 
 async def test_a_message_that_somebody_wrote_is_sent_in_the_shape_of_the_agent(agent: NativeServer) -> None:
