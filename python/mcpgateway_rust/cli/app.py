@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from mcpgateway_rust import Payload, Progress, Response, TransferPolicy, __version__, _native, shm
-from mcpgateway_rust._types import Timeouts
 from mcpgateway_rust.cli import calling, fetching, spools, sweeping
 from mcpgateway_rust.cli.calibrating import calibrate
 from mcpgateway_rust.cli.invoking import invoke_with_progress, read_body
+from mcpgateway_rust.cli.options import HeaderOption, TimeoutOption, parse_headers, parse_timeout
 from mcpgateway_rust.cli.talking import talk
 
 app = typer.Typer(
@@ -123,9 +123,9 @@ def invoke(
     method: Annotated[
         str | None, typer.Option("--method", "-X", help="Such as PUT; else POST with a body, GET without.")
     ] = None,
-    header: Annotated[list[str] | None, typer.Option("--header", "-H", help="'Name: value'; may be repeated.")] = None,
+    header: HeaderOption = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Receive the reply into this file.")] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds for the whole call.")] = 600.0,
+    timeout: TimeoutOption = 600.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was measured, not the reply.")] = False,
 ) -> None:
     """Send a body of any size to an agent, and print its reply; or, with --agent, a message, and what comes of it.
@@ -141,9 +141,9 @@ def invoke(
             agent,
             url,
             file or [],
-            headers=[_parse_header(line) for line in header or []],
+            headers=parse_headers(header),
             output=output,
-            timeouts=_parse_timeout(timeout),
+            timeouts=parse_timeout(timeout),
             as_json=as_json,
         )
         return
@@ -154,8 +154,8 @@ def invoke(
     _check_url(url)
     payload = read_body(body)
     method = method or ("GET" if payload is None else "POST")
-    headers = [_parse_header(line) for line in header or []]
-    timeouts = _parse_timeout(timeout)
+    headers = parse_headers(header)
+    timeouts = parse_timeout(timeout)
     progress = Progress()
     started = time.perf_counter()
     response = invoke_with_progress(
@@ -169,20 +169,6 @@ def invoke(
     if sys.stderr.isatty():
         Console(stderr=True).print(_summary(response, progress, seconds), highlight=False)
     response.raise_for_status()
-
-
-def _parse_header(line: str) -> tuple[str, str]:
-    name, colon, value = line.partition(":")
-    if not colon:
-        raise typer.BadParameter("there is no colon: pass 'Name: value'", param_hint="'--header'")
-    return name.strip(), value.strip()
-
-
-def _parse_timeout(seconds: float) -> Timeouts:
-    try:
-        return Timeouts(total=seconds)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="'--timeout'") from error
 
 
 def _write(body: Payload) -> None:

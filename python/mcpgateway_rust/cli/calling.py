@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from mcpgateway_rust._types import Timeouts
 from mcpgateway_rust.cli.invoking import read_body
+from mcpgateway_rust.cli.options import HeaderOption, TimeoutOption, parse_headers, parse_timeout
 from mcpgateway_rust.services.tool_service import ToolClient, ToolResult
 
 EXAMPLES = """[bold]Examples[/]
@@ -28,20 +28,20 @@ def call(
         str | None, typer.Argument(metavar="ARGUMENTS", help="A JSON object, @FILE, or @- for standard input.")
     ] = None,
     *,
-    header: Annotated[list[str] | None, typer.Option("--header", "-H", help="'Name: value'; may be repeated.")] = None,
+    header: HeaderOption = None,
     pointer: Annotated[str | None, typer.Option(help="Print only the value there (RFC 6901).")] = None,
     jq: Annotated[str | None, typer.Option(help="Print only what this jq filter makes of the result.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the bytes of the first piece of content here.")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds for the whole call.")] = 600.0,
+    timeout: TimeoutOption = 600.0,
 ) -> None:
     """Call a tool of an MCP server, and print what it answers: its text, or else the result as JSON.
 
     Exit status: 0 success, 1 no result or one that says the tool failed, 2 a wrong command line, 130 Ctrl-C.
     """
-    headers = [_header(line) for line in header or []]
-    with ToolClient(url, headers=headers, timeouts=Timeouts(total=timeout)) as client:
+    headers = parse_headers(header)
+    with ToolClient(url, headers=headers, timeouts=parse_timeout(timeout)) as client:
         if name is None:
             for tool in client.list_tools():
                 summary = (tool.description or "").strip().splitlines()
@@ -49,18 +49,14 @@ def call(
             return
         result = client.call(name, read_body(arguments), pointer=pointer, jq=jq)
         if output is not None:
+            if not result.content:
+                typer.echo(f"{name}: the result has no content that could be written to {output}", err=True)
+                raise typer.Exit(1)
             output.write_bytes(result.content[0].payload())
         else:
             _print(result)
     if result.is_error:
         raise typer.Exit(1)
-
-
-def _header(line: str) -> tuple[str, str]:
-    name, colon, value = line.partition(":")
-    if not colon:
-        raise typer.BadParameter("there is no colon: pass 'Name: value'", param_hint="'--header'")
-    return name.strip(), value.strip()
 
 
 def _print(result: ToolResult) -> None:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from mcpgateway_rust import Progress
-from mcpgateway_rust._types import Timeouts
 from mcpgateway_rust.cli.invoking import shown
+from mcpgateway_rust.cli.options import HeaderOption, TimeoutOption, parse_headers, parse_timeout
 from mcpgateway_rust.exceptions import InvalidOption
 from mcpgateway_rust.services.resource_service import Resource, ResourceClient
 
@@ -31,11 +31,11 @@ def fetch(
     uri: Annotated[str, typer.Argument(metavar="URL", help="http:, https:, file: or data:; any with --server.")],
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the resource into this file.")] = None,
-    header: Annotated[list[str] | None, typer.Option("--header", "-H", help="'Name: value'; may be repeated.")] = None,
+    header: HeaderOption = None,
     server: Annotated[str | None, typer.Option(help="URL of the MCP server that has the resource.")] = None,
     root: Annotated[list[Path] | None, typer.Option(help="Directory of files that may be read; repeatable.")] = None,
     streams: Annotated[int, typer.Option(min=1, max=64, help="Ranges that are received at a time.")] = 4,
-    timeout: Annotated[float, typer.Option(help="Seconds for all of it.")] = 600.0,
+    timeout: TimeoutOption = 600.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was measured, not the resource.")] = False,
 ) -> None:
     """Fetch a resource of any size: in several ranges at once, and resumed where a connection breaks.
@@ -44,8 +44,8 @@ def fetch(
 
     Exit status: 0 success, 1 no resource, 2 a wrong command line, 130 Ctrl-C.
     """
-    headers = [_parse_header(line) for line in header or []]
-    timeouts = _parse_timeout(timeout)
+    headers = parse_headers(header)
+    timeouts = parse_timeout(timeout)
     progress = Progress()
     started = time.perf_counter()
     try:
@@ -73,20 +73,6 @@ def _only(contents: list[Resource]) -> Resource:
     if len(contents) != 1:
         raise typer.BadParameter(f"it has {len(contents)} contents, and one can be written", param_hint="'URL'")
     return contents[0]
-
-
-def _parse_header(line: str) -> tuple[str, str]:
-    name, colon, value = line.partition(":")
-    if not colon:
-        raise typer.BadParameter("there is no colon: pass 'Name: value'", param_hint="'--header'")
-    return name.strip(), value.strip()
-
-
-def _parse_timeout(seconds: float) -> Timeouts:
-    try:
-        return Timeouts(total=seconds)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="'--timeout'") from error
 
 
 def _facts(resource: Resource, seconds: float) -> dict[str, object]:
