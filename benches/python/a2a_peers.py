@@ -10,8 +10,6 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import importlib.metadata
-import importlib.util
 import json
 import re
 import socket
@@ -20,50 +18,22 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from ladder import MeasuredClient
 from mcpgateway_rust.sweep.sizes import MIB
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from typing_extensions import Buffer
 
-PEER = Path(__file__).parents[2] / "tests" / "support" / "a2a_peer.py"
 HEADERS = {"Content-Type": "application/json", "A2A-Version": "1.0"}
 ENCODED_AT_ONCE = 3 * MIB
 """Bytes of a file that the bare socket encodes and sends at a time; a multiple of three."""
 
 
-def the_peer() -> ModuleType:
-    """`tests/support/a2a_peer.py`, which is not in the path of the benches."""
-    spec = importlib.util.spec_from_file_location("a2a_peer", PEER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class Client(ABC):
+class Client(MeasuredClient, ABC):
     """One A2A client. What it sends and receives is compared by the caller."""
-
-    name: ClassVar[str]
-    package: ClassVar[str | None] = None
-    """What it is made of; None for the standard library alone."""
-    blocking: ClassVar[bool] = False
-    """True if a call holds the event loop from its beginning to its end."""
-
-    @classmethod
-    def version(cls) -> str | None:
-        """The installed version, or None if it is not there."""
-        if cls.package is None:
-            return sys.version.split()[0]
-        try:
-            return importlib.metadata.version(cls.package)
-        except importlib.metadata.PackageNotFoundError:
-            return None
 
     @staticmethod
     def body_for(_kind: str, body: bytes) -> Any:

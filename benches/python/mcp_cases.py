@@ -1,61 +1,29 @@
 """Measures our tool and resource clients beside the official one, against servers of the official SDK, and a bare
 socket as floor.
 
-Each cell is one client doing one thing at one size, in a process of its own; within a repeat the clients take turns,
-in an order that moves on with each repeat. What is received is known beforehand, the tool says what it was sent: both
-are compared. Reported are medians over the repeats:
-
-    wall_ms         milliseconds from the call until its answer is in hand: the text, the rows of the structured result,
-                    the decoded blob, the digest of what was sent. At 256 MiB one call, below it the median of 3
-    gap_ms          the longest time the event loop was late for a tick due each millisecond, during all these calls
-    idle_gap_ms     the same while nothing else runs
-    beyond_mib      the peak of resident memory beyond what was there with the argument made and a small call done; for
-                    what is received, its length is taken off as well
-    beyond_x        that, in lengths of the payload
-    per_s, cpu_us   calls a second, and CPU microseconds of the client process for one
-
-The bare socket sends the bytes of the same request and reads those of the reply: no encoding, no JSON, no memory.
+What is received is known beforehand, the tool says what it was sent: both are compared. An answer is the text, the rows
+of the structured result, the decoded blob, or the digest of what was sent. What the figures mean: `ladder.py`.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import contextlib
-import fnmatch
 import hashlib
-import json
-import os
-import statistics
-import sys
 import tempfile
-import traceback
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from pathlib import Path
-from time import perf_counter
-from typing import Any, TextIO
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from a2a_cases import Goal, client_rows, earlier
-from first_light import RESULTS, collected, in_turn, markdown
-from mcp_peers import CLIENTS, LEGACY, MODERN, PATIENCE, SUPPORT, Canned, Client, serving, support
+from ladder import LADDER, SUPPORT, Bench, Goal, calls_of, child, is_child, large_calls, small_calls, support
+from mcp_peers import CLIENTS, LEGACY, MODERN, PATIENCE, Canned, Client, serving
 from mcpgateway_rust.sweep.cells import Cell, Figures, Sample
-from mcpgateway_rust.sweep.instruments import LoopWatch, cpu_seconds, memory_baseline, resident_kib
-from mcpgateway_rust.sweep.machine import machine
 from mcpgateway_rust.sweep.processes import in_a_process, server
 from mcpgateway_rust.sweep.sizes import GIB, MIB
 
-LADDER = (1, 16, 64, 256)
-"""MiB."""
 KINDS = ("text", "argument", "structured", "blob")
 IN_FLIGHT = 64
 RANGES = 4
-ONE_CALL_FROM = 256 * MIB
 EPILOG = """
 examples:
   mcp_cases.py                                   everything, five repeats: about forty minutes on two cores
@@ -131,44 +99,12 @@ async def large(job: Job) -> Figures:
     }
     await client.setup(job.url, job.protocol)
     await client.small("first")
-    baseline = memory_baseline()
-    times = []
-    async with LoopWatch() as busy:
-        for _ in range(1 if size >= ONE_CALL_FROM else 3):
-            result = None  # as nobody keeps what came before
-            start = perf_counter()
-            result = await verbs[job.kind]()
-            times.append(perf_counter() - start)
-            peak = resident_kib("VmHWM") - baseline
-    async with LoopWatch() as idle:
-        await asyncio.sleep(min(sum(times), 1.0))
+    received = 0 if up or client.name == "bare" else size
+    result, figures = await large_calls(
+        verbs[job.kind], size, calls=calls_of(size), received=received, blocking=client.blocking
+    )
     check(result, client, job.kind, expected)
-    beyond = peak * 1024 - (0 if up or client.name == "bare" else size)
-    figures = {"wall_ms": statistics.median(times) * 1e3, "beyond_mib": beyond / MIB, "beyond_x": beyond / size}
-    if not client.blocking:
-        figures |= {"gap_ms": busy.longest * 1e3, "idle_gap_ms": idle.longest * 1e3}
     return figures
-
-
-async def many(call: Callable[[], Awaitable[None]], cell: Cell) -> Figures:
-    """Many small calls, `cell.concurrency` at a time, for `cell.seconds`."""
-
-    async def work(until: float) -> int:
-        count = 0
-        while perf_counter() < until:
-            await call()
-            count += 1
-        return count
-
-    async def all_workers(seconds: float) -> tuple[int, float]:
-        start = perf_counter()
-        counts = await asyncio.gather(*(work(start + seconds) for _ in range(cell.concurrency)))
-        return sum(counts), perf_counter() - start
-
-    await all_workers(cell.seconds / 4)
-    cpu = cpu_seconds()
-    count, took = await all_workers(cell.seconds)
-    return {"per_s": count / took, "cpu_us": (cpu_seconds() - cpu) / count * 1e6}
 
 
 async def small(job: Job) -> Figures:
@@ -181,7 +117,7 @@ async def small(job: Job) -> Figures:
         if await client.small(text) != expected:
             raise AssertionError("a reply differs from what the tool should have said")
 
-    return await many(call, job.cell)
+    return await small_calls(call, job.cell)
 
 
 async def rest(job: Job) -> Figures:
@@ -197,7 +133,7 @@ async def rest(job: Job) -> Figures:
             if len(result.content[0].payload()) != job.cell.size:
                 raise AssertionError("a reply has another length than was asked for")
 
-        return await many(call, job.cell)
+        return await small_calls(call, job.cell)
 
 
 async def ranges(job: Job) -> Figures:
@@ -208,27 +144,16 @@ async def ranges(job: Job) -> Figures:
     size, streams = job.cell.size, RANGES if job.cell.backend == "ours" else 1
     async with AsyncResourceClient(streams=streams, timeouts=Timeouts(total=PATIENCE)) as client:
         await client.fetch(f"{job.url}/files/small")
-        baseline = memory_baseline()
-        times = []
-        async with LoopWatch() as busy:
-            for _ in range(3):
-                body = None  # as nobody keeps what came before
-                start = perf_counter()
-                body = (await client.fetch(f"{job.url}/files/large")).body
-                times.append(perf_counter() - start)
-                peak = resident_kib("VmHWM") - baseline
+
+        async def once() -> Any:
+            return (await client.fetch(f"{job.url}/files/large")).body
+
+        body, figures = await large_calls(once, size, calls=3, received=size, blocking=False)
     block = support("mcp_server").sample(MIB)
-    assert body is not None
     view = memoryview(body)
     if len(view) != size or any(view[start : start + MIB] != block for start in range(0, size, MIB)):
         raise AssertionError(f"{len(view)} bytes of {size}, or others than in the file")
-    beyond = peak * 1024 - size
-    return {
-        "wall_ms": statistics.median(times) * 1e3,
-        "gap_ms": busy.longest * 1e3,
-        "beyond_mib": beyond / MIB,
-        "beyond_x": beyond / size,
-    }
+    return figures
 
 
 PROCEDURES: dict[str, Callable[[Job], Coroutine[Any, Any, Figures]]] = {
@@ -237,6 +162,11 @@ PROCEDURES: dict[str, Callable[[Job], Coroutine[Any, Any, Figures]]] = {
     "rest": rest,
     "ranges": ranges,
 }
+
+
+async def measure(cell: Cell, url: str) -> Figures:
+    """The figures of one cell."""
+    return await PROCEDURES[cell.procedure](Job(cell, url))
 
 
 # --- the parent: all cells --------------------------------------------------------------------------------------------
@@ -276,7 +206,7 @@ def expected_seconds(cell: Cell) -> float:
     """A rough guess, for the time left: start, and the server's 20 ms or so for a MiB."""
     if cell.procedure != "large":
         return 10.0 if cell.procedure == "ranges" else 6.0
-    return 2 + (1 if cell.size >= ONE_CALL_FROM else 3) * 0.02 * cell.size / MIB
+    return 2 + calls_of(cell.size) * 0.02 * cell.size / MIB
 
 
 class Servers:
@@ -314,109 +244,17 @@ class Servers:
         return str(nginx.url)
 
 
-def measure_all(cells: Sequence[Cell], repeats: int, lines: TextIO | None) -> list[Sample]:
-    """Every cell `repeats` times, with a progress bar on stderr; each sample is written to `lines` at once."""
-    samples: list[Sample] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left:"))
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=round(repeats * sum(map(expected_seconds, cells))))
-        for repeat in range(repeats):
-            with contextlib.ExitStack() as stack:  # servers anew each time: their memory only grows
-                servers = Servers(stack)
-                for cell in in_turn(cells, repeat):
-                    progress.update(task, description=f"{repeat + 1}/{repeats} {cell.name} {cell.backend}")
-                    sample = replace(in_a_process([__file__], [asdict(cell), servers.url(cell)], cell), repeat=repeat)
-                    samples.append(sample)
-                    progress.advance(task, expected_seconds(cell))
-                    if sample.error:
-                        progress.console.print(f"{cell.name} {cell.backend}: {sample.error}", markup=False)
-                    if lines:
-                        print(sample.as_json(), file=lines, flush=True)
-    return samples
+@contextlib.contextmanager
+def servers() -> Iterator[Callable[[Cell], Sample]]:
+    """The servers of one repeat."""
+    with contextlib.ExitStack() as stack:
+        started = Servers(stack)
+        yield lambda cell: in_a_process([__file__], [asdict(cell), started.url(cell)], cell)
 
 
-def report(samples: Sequence[Sample], facts: dict[str, Any]) -> str:
-    """Both tables as one Markdown document."""
-    figures = collected(samples)
-    repeats = max(Counter((sample.cell.name, sample.cell.backend) for sample in samples).values())
-    versions = ", ".join(f"{name} {version}" for name, version in facts["packages"].items() if version)
-    text = (
-        f"# Tools and resources\n\n{facts['date']}, {facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}, "
-        f"Python {facts['python']}. {repeats} repeats, medians. {versions}.\n\n"
-        "`make bench-mcp`; what the columns mean: `benches/python/mcp_cases.py`.\n\n## Goals\n\n"
-    )
-    cells = dict.fromkeys(sample.cell.name for sample in samples)
-    matching = [(goal, cell) for goal in GOALS for cell in cells if fnmatch.fnmatch(cell, goal.cells)]
-    rows = [row for goal, cell in matching if (row := goal.row(figures, cell)) is not None]
-    text += markdown(["cell", "ours", "rival", "ratio", "goal", "reached"], rows)
-    text += "\n## All clients: median (min..max)\n"
-    for procedure in dict.fromkeys(sample.cell.procedure for sample in samples):
-        text += f"\n### {procedure}\n\n" + markdown(*client_rows(figures, samples, procedure))
-    return text
-
-
-def write(directory: Path, samples: Sequence[Sample], facts: dict[str, Any], text: str) -> None:
-    """The raw samples and the report, into `directory`."""
-    directory.mkdir(parents=True, exist_ok=True)
-    raw = {"machine": facts, "samples": [asdict(sample) for sample in samples]}
-    (directory / f"mcp-{date.today()}.json").write_text(json.dumps(raw, indent=1) + "\n")
-    (directory / "mcp.md").write_text(text)
-
-
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, metavar="N", help="processes for each cell (default 5)")
-    parser.add_argument("--only", metavar="PATTERN", help="cells whose name matches, with * as in a shell")
-    parser.add_argument("--clients", metavar="A,B", help=f"of {', '.join(CLIENTS)}")
-    parser.add_argument("--quick", action="store_true", help="up to 16 MiB, 2 repeats")
-    parser.add_argument(
-        "--samples", type=Path, metavar="FILE", help="append each sample as a line of JSON, and report on all in it"
-    )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write the results")
-    options = parser.parse_args()
-    options.names = options.clients.split(",") if options.clients else list(CLIENTS)
-    if unknown := [name for name in options.names if name not in CLIENTS]:
-        parser.error(f"no client named {', '.join(unknown)}: there are {', '.join(CLIENTS)}")
-    if not (options.only or options.clients or options.quick):
-        options.output = options.output or RESULTS
-    options.repeats = options.repeats or (2 if options.quick else 5)
-    return options
-
-
-def main() -> None:
-    """Measure, report, write."""
-    options = arguments()
-    cells = [cell for cell in all_cells(options.names) if fnmatch.fnmatch(cell.name, options.only or "*")]
-    if options.quick:
-        cells = [quick for cell in cells if (quick := smaller(cell)) is not None]
-    if not cells and not options.samples:
-        sys.exit(f"no cell matches {options.only!r}; --help says how they are named")
-    facts = machine({CLIENTS[name].package or "python": CLIENTS[name].version() for name in options.names})
-    samples = earlier(options.samples) if options.samples else []
-    with options.samples.open("a") if options.samples else contextlib.nullcontext() as lines:
-        samples += measure_all(cells, options.repeats, lines) if cells else []
-    text = report(samples, facts)
-    print(text)
-    if options.output:
-        write(options.output, samples, facts, text)
-
-
-def child() -> None:
-    """One job in argv, one line of JSON out."""
-    cell, url = json.loads(sys.argv[1])
-    status = 0
-    try:
-        job = Job(Cell(**cell), url)
-        print(json.dumps([asyncio.run(PROCEDURES[job.cell.procedure](job)), {}]), flush=True)
-    except Exception as error:
-        traceback.print_exc()
-        print(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", file=sys.stderr, flush=True)
-        status = 1
-    os._exit(status)  # freeing what is large at exit is nobody's figure
-
+BENCH = Bench(
+    "mcp", "Tools and resources", __doc__, EPILOG, CLIENTS, all_cells, smaller, expected_seconds, GOALS, servers
+)
 
 if __name__ == "__main__":
-    child() if sys.argv[1:] and sys.argv[1].startswith("[") else main()
+    child(measure) if is_child() else BENCH.main()

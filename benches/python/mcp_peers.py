@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
-import importlib.util
 import json
 import re
 import socket
@@ -21,51 +19,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import urlsplit
 
+from ladder import MeasuredClient
 from mcpgateway_rust.sweep.sizes import MIB
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from typing_extensions import Buffer
 
     from mcpgateway_rust.services.tool_service import ProtocolVersion
 
-SUPPORT = Path(__file__).parents[2] / "tests" / "support"
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
 PATIENCE = 600.0
 """Seconds that a call may take."""
 
 
-def support(name: str) -> ModuleType:
-    """A module of `tests/support`, which is not in the path of the benches."""
-    spec = importlib.util.spec_from_file_location(name, SUPPORT / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-class Client(ABC):
+class Client(MeasuredClient, ABC):
     """One MCP client. What it sends and receives is compared by the caller."""
-
-    name: ClassVar[str]
-    package: ClassVar[str | None] = None
-    """What it is made of; None for the standard library alone."""
-    blocking: ClassVar[bool] = False
-    """True if a call holds the event loop from its beginning to its end."""
-
-    @classmethod
-    def version(cls) -> str | None:
-        """The installed version, or None if it is not there."""
-        if cls.package is None:
-            return sys.version.split()[0]
-        try:
-            return importlib.metadata.version(cls.package)
-        except importlib.metadata.PackageNotFoundError:
-            return None
 
     @staticmethod
     def argument_for(text: bytes) -> Any:
