@@ -12,12 +12,12 @@ use loom::thread;
 #[path = "../../shm/src/per_process.rs"]
 mod per_process;
 #[allow(dead_code, reason = "not every part of it is modelled")]
-#[path = "../../services/engine/src/payload/purse.rs"]
-mod purse;
+#[path = "../../services/engine/src/payload/quota.rs"]
+mod quota;
 mod sync;
 
 use per_process::PerProcess;
-use purse::Purse;
+use quota::Quota;
 
 /// There is one process here.
 fn generation() -> u64 {
@@ -28,12 +28,12 @@ fn no_default() -> u64 {
     unreachable!("a limit was set")
 }
 
-/// A purse whose atomics are there before the threads are, as those of a static are.
-fn purse() -> Arc<Purse> {
-    let purse = Purse::new();
-    purse.set_limit(None);
-    assert_eq!(purse.used(), 0);
-    Arc::new(purse)
+/// A quota whose atomics are there before the threads are, as those of a static are.
+fn quota() -> Arc<Quota> {
+    let quota = Quota::new();
+    quota.set_limit(None);
+    assert_eq!(quota.used(), 0);
+    Arc::new(quota)
 }
 
 /// Run `act` in two threads at once.
@@ -49,25 +49,25 @@ fn twice<T: 'static>(shared: &Arc<T>, act: fn(&T)) {
 #[test]
 fn reservations_never_exceed_the_limit_and_give_all_back() {
     model(|| {
-        let purse = purse();
-        purse.set_limit(Some(100));
-        twice(&purse, |purse| {
-            let mut reservation = purse.reservation();
+        let quota = quota();
+        quota.set_limit(Some(100));
+        twice(&quota, |quota| {
+            let mut reservation = quota.reservation();
             let granted = reservation.grow_to(40, no_default);
             assert!(granted, "nobody has more than 60 then");
             let more = reservation.grow_to(60, no_default);
-            assert!(purse.used() <= 100);
+            assert!(quota.used() <= 100);
             assert_eq!(reservation.bytes(), if more { 60 } else { 40 });
         });
-        assert_eq!(purse.used(), 0);
+        assert_eq!(quota.used(), 0);
     });
 }
 
 #[test]
 fn two_that_find_out_the_default_agree() {
     model(|| {
-        let purse = purse();
-        twice(&purse, |purse| assert_eq!(purse.limit(|| 7), 7));
+        let quota = quota();
+        twice(&quota, |quota| assert_eq!(quota.limit(|| 7), 7));
     });
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use mcpgateway_shm::{PerProcess, Region, RegionMut, Spool, SpoolOptions, default_memory_budget};
 
-use super::purse::{Purse, Reservation};
+use super::quota::{Quota, Reservation};
 use super::{Decision, Payload, allocate, no_memory};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 const BLOCK: usize = 1 << 20;
 
 /// Of all replies and copies of this process.
-static PURSE: Purse = Purse::new();
+static QUOTA: Quota = Quota::new();
 static LIMITS: Mutex<ProcessLimits> =
     Mutex::new(ProcessLimits { memory_budget: None, disk_budget: None, directory: None });
 
@@ -43,7 +43,7 @@ pub struct MemoryUse {
 
 /// Set the limits of this process, for what comes from now on.
 pub fn limit_process(limits: ProcessLimits) {
-    PURSE.set_limit(limits.memory_budget);
+    QUOTA.set_limit(limits.memory_budget);
     *limits_now() = limits;
     *spools() = Spools::default();
 }
@@ -51,7 +51,7 @@ pub fn limit_process(limits: ProcessLimits) {
 /// What the replies and copies of this process use of their memory budget.
 #[must_use]
 pub fn memory_use() -> MemoryUse {
-    MemoryUse { limit: PURSE.limit(default_memory_budget), used: PURSE.used() }
+    MemoryUse { limit: QUOTA.limit(default_memory_budget), used: QUOTA.used() }
 }
 
 fn limits_now() -> MutexGuard<'static, ProcessLimits> {
@@ -101,7 +101,7 @@ impl AdmittedRegion {
     /// # Errors
     /// [`ErrorKind::QuotaExceeded`] when there is no memory.
     pub fn allocate(len: usize) -> Result<Option<Self>> {
-        let mut reservation = PURSE.reservation();
+        let mut reservation = QUOTA.reservation();
         if !reserve(&mut reservation, len) {
             return Ok(None);
         }
@@ -234,7 +234,7 @@ fn made_once(place: &mut Option<Spool>, adapt: impl FnOnce(SpoolOptions) -> Spoo
 
 #[cfg(test)]
 mod tests {
-    use super::super::purse::Purse;
+    use super::super::quota::Quota;
 
     fn no_default() -> u64 {
         unreachable!("a limit was set")
@@ -242,48 +242,48 @@ mod tests {
 
     #[test]
     fn a_reservation_is_granted_within_the_limit_and_given_back() {
-        let purse = Purse::new();
-        purse.set_limit(Some(100));
-        let (mut first, mut second) = (purse.reservation(), purse.reservation());
+        let quota = Quota::new();
+        quota.set_limit(Some(100));
+        let (mut first, mut second) = (quota.reservation(), quota.reservation());
         assert!(first.grow_to(60, no_default));
         assert!(!second.grow_to(41, no_default));
         assert!(second.grow_to(40, no_default));
         assert!(first.grow_to(50, no_default), "it has that already");
-        assert_eq!((purse.used(), first.bytes(), second.bytes()), (100, 60, 40));
+        assert_eq!((quota.used(), first.bytes(), second.bytes()), (100, 60, 40));
         drop(first);
         assert!(second.grow_to(100, no_default));
         assert!(!second.grow_to(u64::MAX, no_default));
         drop(second);
-        assert_eq!(purse.used(), 0);
+        assert_eq!(quota.used(), 0);
     }
 
     #[test]
     fn the_default_counts_until_a_limit_is_set_and_again_when_it_is_taken_back() {
-        let purse = Purse::new();
-        assert_eq!([purse.limit(|| 7), purse.limit(no_default)], [7, 7]);
-        purse.set_limit(Some(u64::MAX));
-        assert_eq!(purse.limit(no_default), u64::MAX - 1);
-        purse.set_limit(None);
-        assert_eq!(purse.limit(|| 9), 9);
+        let quota = Quota::new();
+        assert_eq!([quota.limit(|| 7), quota.limit(no_default)], [7, 7]);
+        quota.set_limit(Some(u64::MAX));
+        assert_eq!(quota.limit(no_default), u64::MAX - 1);
+        quota.set_limit(None);
+        assert_eq!(quota.limit(|| 9), 9);
     }
 
     // Every order in which they can: tests/rust/interleavings.rs.
     #[test]
     fn threads_that_race_never_exceed_the_limit() {
-        let purse = Purse::new();
-        purse.set_limit(Some(100));
+        let quota = Quota::new();
+        quota.set_limit(Some(100));
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..10_000 {
-                        let mut reservation = purse.reservation();
+                        let mut reservation = quota.reservation();
                         let granted = reservation.grow_to(30, no_default);
-                        assert!(purse.used() <= 100);
+                        assert!(quota.used() <= 100);
                         assert_eq!(reservation.bytes(), if granted { 30 } else { 0 });
                     }
                 });
             }
         });
-        assert_eq!(purse.used(), 0);
+        assert_eq!(quota.used(), 0);
     }
 }

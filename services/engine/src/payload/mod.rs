@@ -6,7 +6,7 @@ mod escape;
 mod gathered;
 mod policy;
 mod policy_file;
-mod purse;
+mod quota;
 mod sharing;
 
 use std::collections::VecDeque;

@@ -7,12 +7,12 @@ const UNSET: u64 = u64::MAX;
 
 /// A limit, and what is in use of it.
 #[derive(Debug)]
-pub(super) struct Purse {
+pub(super) struct Quota {
     limit: AtomicU64,
     used: AtomicU64,
 }
 
-impl Purse {
+impl Quota {
     pub(super) const fn new() -> Self {
         Self { limit: AtomicU64::new(UNSET), used: AtomicU64::new(0) }
     }
@@ -39,14 +39,14 @@ impl Purse {
 
     /// An empty reservation, to be grown.
     pub(super) fn reservation(&self) -> Reservation<'_> {
-        Reservation { purse: self, bytes: 0 }
+        Reservation { quota: self, bytes: 0 }
     }
 }
 
-/// Bytes that a purse has granted; given back when this is dropped.
+/// Bytes that a quota has granted; given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Reservation<'a> {
-    purse: &'a Purse,
+    quota: &'a Quota,
     bytes: u64,
 }
 
@@ -55,10 +55,10 @@ impl Reservation<'_> {
         self.bytes
     }
 
-    /// Whether the purse has room for `bytes` in all; `default` finds out its limit if none was set.
+    /// Whether the quota has room for `bytes` in all; `default` finds out its limit if none was set.
     pub(super) fn grow_to(&mut self, bytes: u64, default: impl FnOnce() -> u64) -> bool {
-        let (limit, more) = (self.purse.limit(default), bytes.saturating_sub(self.bytes));
-        let granted = self.purse.used.fetch_update(Relaxed, Relaxed, |used| {
+        let (limit, more) = (self.quota.limit(default), bytes.saturating_sub(self.bytes));
+        let granted = self.quota.used.fetch_update(Relaxed, Relaxed, |used| {
             used.checked_add(more).filter(|asked| more == 0 || *asked <= limit)
         });
         if granted.is_ok() {
@@ -70,6 +70,6 @@ impl Reservation<'_> {
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        self.purse.used.fetch_sub(self.bytes, Relaxed);
+        self.quota.used.fetch_sub(self.bytes, Relaxed);
     }
 }
