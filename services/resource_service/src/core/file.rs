@@ -143,10 +143,10 @@ mod tests {
 
     use super::*;
 
-    /// `root/{inside.txt, below/file}` and `outside.txt`, with links between them.
+    /// `served/{inside.txt, below/a b}` and `outside.txt`, with links between them.
     fn tree() -> (tempfile::TempDir, Root) {
         let outer = tempfile::tempdir().expect("a directory");
-        let root = outer.path().join("root");
+        let root = outer.path().join("served");
         std::fs::create_dir_all(root.join("below")).expect("made");
         std::fs::write(root.join("inside.txt"), "inside").expect("written");
         std::fs::write(root.join("below/a b"), "below").expect("written");
@@ -180,7 +180,7 @@ mod tests {
             "link",
             "out",
             "up/outside.txt",
-            "up/root/inside.txt",
+            "up/served/inside.txt",
             "../outside.txt",
             "%2e%2e/outside.txt",
             "below%2F..%2F..%2Foutside.txt",
