@@ -1,7 +1,7 @@
 # What a person or a machine does with this repository. `make` alone lists it.
 #
-# Asks for a Rust toolchain with a C compiler, CPython 3.11 or later with venv, make and bash; for the conformance kit
-# also npm. All else is installed into .venv, at the versions that pyproject.toml pins.
+# Asks for a Rust toolchain with a C compiler, CPython 3.11 or later with venv, make and bash. All else is installed into
+# .venv, at the versions that pyproject.toml pins.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -182,14 +182,13 @@ test-python: $(INSTALLED)/test $(MCP1)/.installed nginx browser ## Only those in
 	@mkdir -p $(LOGS)
 	$(BIN)/python -m pytest $(ARGS) 2>&1 | tee $(LOGS)/python.log
 
-# The conformance kit of MCP, and the Node that it asks for, from the npm registry.
+# The conformance kit of MCP, from the npm registry; Node.js and npm are among the packages of the tests.
 KIT := target/conformance
 
-$(KIT)/.installed: tests/conformance/package.json tests/conformance/package-lock.json
-	@command -v npm >/dev/null || { echo 'npm was not found: install Node.js (Debian and Ubuntu: apt install npm)' >&2; exit 1; }
+$(KIT)/.installed: tests/conformance/package.json tests/conformance/package-lock.json | $(INSTALLED)/test
 	@mkdir -p $(KIT)
 	cp tests/conformance/package.json tests/conformance/package-lock.json $(KIT)
-	cd $(KIT) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd $(KIT) && PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .PHONY: conformance

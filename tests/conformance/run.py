@@ -36,7 +36,7 @@ def run(generation: str) -> bool:
         "--output-dir",
         str(results),
     ]
-    path = os.pathsep.join([str(PROGRAMS), os.environ.get("PATH", "")])
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # Node.js lies beside Python
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(PROJECT / "tests")}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr + done.stdout)
