@@ -34,6 +34,8 @@ fn rope(criterion: &mut Criterion) {
     let mut group = group(criterion, "rope");
     for (name, len) in SIZES {
         let (body, mut reused) = (Bytes::from(vec![7; len]), vec![0; len]);
+        copy(&body, &mut reused);
+        assert!(reused == body);
         let join = || Payload::join([Payload::from("{\"a\":"), body.clone().into(), Payload::from("}")]);
         assert_eq!(join().into_bytes().expect("memory").len(), len + 6);
         group.throughput(Throughput::Bytes(len as u64));
@@ -47,6 +49,8 @@ fn base64(criterion: &mut Criterion) {
     let mut group = group(criterion, "base64");
     for (name, len) in SIZES {
         let (body, mut reused) = (Bytes::from(vec![7; len]), vec![0; len]);
+        copy(&body, &mut reused);
+        assert!(reused == body);
         let encode = || {
             let text = Payload::base64(body.clone().into(), Alphabet::Standard).expect("fits in memory");
             text.into_frames().map(|frame| frame.len()).sum::<usize>()
@@ -72,7 +76,9 @@ fn regions(criterion: &mut Criterion) {
         let warm = Pool::new(1 << 30);
         let cold = Pool::new(0);
         assert_eq!((fill(&warm), fill(&cold)), (len, len));
-        let (body, mut reused) = (vec![7; len], vec![0_u8; len]);
+        let (body, mut reused) = (vec![7; len], vec![0; len]);
+        copy(&body, &mut reused);
+        assert!(reused == body);
         group.throughput(Throughput::Bytes(len as u64));
         group.bench_function(format!("warm/{name}"), |bencher| bencher.iter(|| fill(&warm)));
         group.bench_function(format!("cold/{name}"), |bencher| bencher.iter(|| fill(&cold)));
