@@ -3,8 +3,8 @@
     performance_docs.py            write them: `make performance-docs`
     performance_docs.py --check    only say whether the texts are those that the results give; a test does
 
-What is read: the newest `sweep-*.jsonl`, `json-*.json` and `shm-*.json`, and for each cell the newest
-`first_light-*.json` that has it.
+What is read: the newest `sweep-*.jsonl`, and of `json-*.json`, `shm-*.json`, `a2a-*.json` and `mcp-*.json`, and for
+each cell the newest `first_light-*.json` that has it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mcpgateway_rust.sweep.machine import described
 from mcpgateway_rust.sweep.pictures import draw_all
 from mcpgateway_rust.sweep.results import read
 from mcpgateway_rust.sweep.sizes import named
-from mcpgateway_rust.sweep.tables import CALLS_BELOW, speed
+from mcpgateway_rust.sweep.tables import CALLS_BELOW, own_cost, speed
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benches" / "results"
@@ -35,7 +35,10 @@ README = ROOT / "README.md"
 BEGIN, END = "<!-- performance:begin -->", "<!-- performance:end -->"
 PROMISED = 10
 """The ADR said 10 to 50 times."""
-LESS_IS_BETTER = "cpu_ms"
+USUAL = {"json": ("json", "orjson"), "a2a": ("official",), "mcp": ("official",)}
+"""Of each bench with a client in each cell: what Python programs use."""
+COMPARED = {"cpu_ms": False, "wall_ms": False, "per_s": True}
+"""The figures of those benches that are compared, the first that there is; whether more is better."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ def claims(findings: Findings) -> Iterator[Claim]:
     """Every cell in which ours and the usual way of Python were measured in the same run."""
     yield from sweep_claims(findings)
     yield from first_light_claims()
-    yield from json_claims()
+    for bench in USUAL:
+        yield from bench_claims(bench)
     yield from shm_claims()
 
 
@@ -142,16 +146,21 @@ def first_light_claims() -> Iterator[Claim]:
             )
 
 
-def json_claims() -> Iterator[Claim]:
-    """JSON: processor time against `json`, or orjson where that is the usual way."""
-    values: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for sample in json.loads(newest("json-*.json").read_text())["samples"]:
-        if LESS_IS_BETTER in sample["figures"]:
-            values[sample["cell"]["name"], sample["cell"]["backend"]].append(sample["figures"][LESS_IS_BETTER])
-    for cell in dict.fromkeys(cell for cell, _ in values):
-        for usual in ("json", "orjson"):
-            if (cell, "ours") in values and (cell, usual) in values:
-                yield Claim(f"JSON: {cell}", usual, compare(values[cell, usual], values[cell, "ours"]), "json")
+def bench_claims(bench: str) -> Iterator[Claim]:
+    """Ours beside the usual ways in the newest results of a bench; nothing if it has none."""
+    files = sorted(RESULTS.glob(f"{bench}-*.json"))
+    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for sample in json.loads(files[-1].read_text())["samples"] if files else ():
+        for figure in COMPARED.keys() & sample["figures"].keys():
+            values[sample["cell"]["name"], sample["cell"]["backend"], figure].append(sample["figures"][figure])
+    for cell in dict.fromkeys(cell for cell, _, _ in values):
+        for usual in USUAL[bench]:
+            for figure, more_is_better in COMPARED.items():
+                ours, theirs = values.get((cell, "ours", figure)), values.get((cell, usual, figure))
+                if ours and theirs:
+                    faster = compare(ours, theirs) if more_is_better else compare(theirs, ours)
+                    yield Claim(f"{bench}: {cell}", usual, faster, bench)
+                    break
 
 
 def shm_claims() -> Iterator[Claim]:
@@ -196,7 +205,8 @@ def document(findings: Findings, path: Path) -> str:
         f"The sweep: {results.machine['date'][:10]}, {described(results.machine)}; {len(results.samples)} samples, "
         f"{results.plan.repeats} processes for each cell, backends in turn, medians; "
         f"[{path.name}](../benches/results/{path.name}). {_load(findings)} "
-        "Trust the ratios, not the absolute figures. `~`: no difference shown.\n",
+        f"Trust the ratios, not the absolute figures. `~`: no difference shown.\n",
+        *([f"{cost}\n"] if (cost := own_cost(findings)) else ()),
         f"Versions: {packages}.\n",
         "## Speed\n",
         "![Speed by size, ours and peers](images/sweep-gb-per-s.png)\n",
@@ -226,10 +236,23 @@ def document(findings: Findings, path: Path) -> str:
         "## More\n",
         "- JSON beside orjson and others: [json.md](../benches/results/json.md)\n"
         "- Between processes: [shm.md](../benches/results/shm.md)\n"
+        f"{_ladders()}"
         "- The goals of the clients, one by one: [first_light.md](../benches/results/first_light.md)\n"
         "- Where the time goes: [profiling.md](profiling.md)\n",
     ]
     return "\n".join(parts)
+
+
+def _ladders() -> str:
+    there = {
+        "a2a": "Agents beside the official A2A client",
+        "mcp": "Tools and resources beside the official MCP client",
+    }
+    return "".join(
+        f"- {title}: [{name}.md](../benches/results/{name}.md)\n"
+        for name, title in there.items()
+        if (RESULTS / f"{name}.md").exists()
+    )
 
 
 def _by_source(found: Sequence[Claim]) -> str:
@@ -291,10 +314,6 @@ def texts() -> dict[Path, str]:
         DOCUMENT: document(findings, path),
         README: f"{before}{BEGIN}\n{readme_block(findings)}\n{END}{after}",
     }
-
-
-def _text_of(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
 
 
 def main() -> None:

@@ -91,11 +91,19 @@ def remarks(findings: Findings) -> Iterator[str]:
             f"* {count} of {len(samples)} samples were measured while others used the machine: "
             f"trust neither the speeds nor small ratios."
         )
-    if cost := findings.own_cost():
-        seconds, part, cell = cost
-        yield f"Measuring itself takes {seconds * 1e6:.2f} us a call: {part:.2%} of the smallest cell ({cell})."
+    if text := own_cost(findings):
+        yield text
     for (name, backend), error in findings.failed.items():
         yield f"No figures of {backend} in {name}: {error}"
+
+
+def own_cost(findings: Findings) -> str:
+    """What measuring costs, in a sentence; nothing if no call was made to nobody."""
+    cost = findings.own_cost()
+    if cost is None:
+        return ""
+    seconds, part, cell = cost
+    return f"Measuring itself takes {seconds * 1e6:.2f} us a call: {part:.2%} of the smallest cell ({cell})."
 
 
 def _range(counts: list[int]) -> str:
