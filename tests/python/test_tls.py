@@ -98,11 +98,7 @@ def test_verification_can_be_turned_off(expired: bool, stranger: Authority) -> N
 @pytest.fixture
 def identity(authority: Authority, tmp_path: Path) -> tuple[Path, Path]:
     """A client certificate and its key, as files."""
-    leaf = authority.certificate("agent@gateway.example")
-    certificate, key = tmp_path / "client.pem", tmp_path / "client.key"
-    certificate.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
-    leaf.private_key_pem.write_to_path(key)
-    return certificate, key
+    return authority.files(tmp_path, "agent@gateway.example")
 
 
 @pytest.mark.parametrize("form", ["two files", "one file"])

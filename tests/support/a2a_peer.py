@@ -43,6 +43,7 @@ import socket
 import subprocess
 import sys
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -99,22 +100,34 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-class A2APeer:
-    """Starts the agents on a free loopback port."""
+@dataclass(frozen=True)
+class Tls:
+    """PEM files: the server's certificate, its key, and the authority whose clients alone are talked to."""
 
-    def __init__(self) -> None:
+    certificate: Path
+    key: Path
+    client_authority: Path
+
+
+class A2APeer:
+    """Starts the agents on a free loopback port; by TLS if told how."""
+
+    def __init__(self, tls: Tls | None = None) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._tls = tls
         self.origin = ""
 
     def __enter__(self) -> Self:
         environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        files = [] if self._tls is None else [self._tls.certificate, self._tls.key, self._tls.client_authority]
+        command = [sys.executable, __file__, *map(str, files)]
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment
         )
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], START_SECONDS)
         line = self._process.stdout.readline().strip() if readable else ""
-        if not line.startswith("http://127.0.0.1:"):
+        if "://127.0.0.1:" not in line:
             self._process.kill()
             raise AssertionError(f"the peer printed {line!r} and ended with {self._process.wait()}")
         self.origin = line
@@ -426,9 +439,10 @@ def application(origin: str) -> Starlette:
     return Starlette(routes=[Route("/_tasks", forget, methods=["DELETE"]), *mounts], max_body_size=BODY_BYTES)
 
 
-def main() -> None:
-    """Serve on a free port; print the origin when connections are accepted."""
+def main(files: list[str]) -> None:
+    """Serve on a free port, by TLS with the `files` of a `Tls`; print the origin when connections are accepted."""
     import logging
+    import ssl
     import warnings
 
     import uvicorn
@@ -438,9 +452,12 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     EventSourceResponse.DEFAULT_PING_INTERVAL = SSE_PING_SECONDS
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    origin = f"http{'s' if files else ''}://127.0.0.1:{listener.getsockname()[1]}"
+    tls: dict[str, Any] = dict(zip(("ssl_certfile", "ssl_keyfile", "ssl_ca_certs"), files, strict=False))
     config = uvicorn.Config(
         Seen(application(origin)),
+        **tls,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if files else ssl.CERT_NONE,
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -454,4 +471,4 @@ def main() -> None:
 if __name__ == "__main__":
     # Run by its path, this file's folder comes first in the search for modules; its neighbours are not for importing.
     sys.path.remove(str(Path(__file__).resolve().parent))
-    main()
+    main(sys.argv[1:])

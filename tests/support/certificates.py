@@ -34,6 +34,14 @@ class Authority:
         now = datetime.now(UTC)
         return self.ca.issue_cert(*names, not_before=now - timedelta(days=9), not_after=now - timedelta(days=1))
 
+    def files(self, directory: Path, *names: str) -> tuple[Path, Path]:
+        """A certificate for `names` and its key, as files in `directory`."""
+        leaf = self.certificate(*names)
+        certificate, key = directory / f"{names[0]}.pem", directory / f"{names[0]}.key"
+        certificate.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+        leaf.private_key_pem.write_to_path(key)
+        return certificate, key
+
 
 class Echo(BaseHTTPRequestHandler):
     """Sends the body of a POST back, and remembers who the client said it was."""
