@@ -215,9 +215,47 @@ def test_invoke_of_a_task_that_failed_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "said"), [("401 Unauthorized", "--header"), ("404 Missing", "/.well-known/agent-card.json")]
+)
+def test_invoke_of_an_agent_says_what_can_be_done_about_a_status(status: str, said: str) -> None:
+    with HostileServer(answer(b"", status=status)) as server:
+        finished = run("invoke", "--agent", server.url, "hi")
+    assert_failed(finished, said)
+    assert (finished.returncode, finished.stderr.startswith(b"error: ")) == (1, True)
+
+
+def test_invoke_of_an_agent_says_which_host_is_not_there() -> None:
+    for url, said in (("http://nobody.invalid", "nobody.invalid"), (f"http://127.0.0.1:{closed_port()}", "refused")):
+        finished = run("invoke", "--agent", url, "hi")
+        assert_failed(finished, said)
+        assert finished.returncode == 1
+
+
+def test_a_call_that_fails_leaves_the_output_as_it_was(tmp_path: Path) -> None:
+    output = tmp_path / "said"
+    output.write_bytes(b"earlier")
+    finished = run("invoke", "--agent", f"http://127.0.0.1:{closed_port()}", "hi", "-o", output)
+    assert_failed(finished, "refused")
+    assert (list(tmp_path.iterdir()), output.read_bytes()) == ([output], b"earlier")
+
+
+def test_an_output_that_is_no_file_is_written_to_as_it_is(agent: NativeServer) -> None:
+    finished = run("invoke", "--agent", agent.url, "hello", "-o", "/dev/stdout")
+    assert (finished.returncode, finished.stdout) == (0, b"hello")
+
+
+def test_an_output_that_cannot_be_is_a_wrong_command_line(tmp_path: Path, agent: NativeServer) -> None:
+    for output in (tmp_path / "no" / "such", tmp_path):
+        finished = run("invoke", "--agent", agent.url, "hi", "-o", output)
+        assert_failed(finished, "--output")
+        assert finished.returncode == 2
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--agent", "http://127.0.0.1:1"], "nothing to send"),
+        (["just a text"], "--agent"),
         (["--agent", "127.0.0.1:1", "x"], "http://"),
         (["--agent", "http://127.0.0.1:1", "x", "--body", "y"], "--file"),
         (["--agent", "http://127.0.0.1:1", "--file", "/no/such/file"], "/no/such/file"),

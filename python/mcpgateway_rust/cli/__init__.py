@@ -16,6 +16,8 @@ def main() -> None:
         app(prog_name="mcpgateway-rust")
     except GatewayError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        for hint in getattr(error, "__notes__", ()):
+            typer.echo(hint, err=True)
         sys.exit(1)
 
 

@@ -151,7 +151,9 @@ def invoke(
         raise typer.BadParameter("it goes with --agent: else use --body @FILE", param_hint="'--file'")
     if url is None:
         raise typer.BadParameter("it is missing", param_hint="'URL'")
-    _check_url(url)
+    if "://" not in url:
+        hint = "it has no scheme: write http:// or https:// before the host. A text goes with --agent URL"
+        raise typer.BadParameter(hint, param_hint="'URL'")
     payload = read_body(body)
     method = method or ("GET" if payload is None else "POST")
     headers = parse_headers(header)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,9 +18,10 @@ from rich.filesize import decimal
 from mcpgateway_rust import Document, Progress
 from mcpgateway_rust._types import Timeouts
 from mcpgateway_rust.cli.invoking import shown
-from mcpgateway_rust.exceptions import Denied, FileError, PointerError
+from mcpgateway_rust.exceptions import Denied, FileError, HTTPStatusError, PointerError
 from mcpgateway_rust.services.a2a_service import A2AClient, AgentEvent, AgentReply, Message, Part, ReplyPart
 
+_CARD = "/.well-known/agent-card.json"
 # States that a script may take for success.
 _SUCCESS = {None, "completed", "submitted", "working"}
 
@@ -44,7 +46,8 @@ def talk(
     started = time.perf_counter()
     with ExitStack() as stack:
         client = stack.enter_context(A2AClient(agent, timeouts=timeouts, headers=headers))
-        target = None if output is None else stack.enter_context(output.open("wb"))
+        target = None if output is None else stack.enter_context(_received(output))
+        stack.enter_context(_hints())
         bars = stack.enter_context(ExitStack())
         bars.enter_context(shown(progress))
         for event in _events(client, Message(parts), progress):
@@ -64,6 +67,40 @@ def talk(
     if state not in _SUCCESS:
         typer.echo(f"the task is {state}", err=True)
         raise typer.Exit(1)
+
+
+@contextmanager
+def _received(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` once all is in it, and leaves that as it is if the call fails."""
+    # What is no file, such as /dev/stdout, is written to as it is.
+    is_file = path.is_file() or not path.exists()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part") if is_file else path
+    try:
+        file = partial.open("wb")
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="'--output'") from error
+    try:
+        with file:
+            yield file
+        if is_file:
+            partial.replace(path)
+    except BaseException:
+        if is_file:
+            partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _hints() -> Iterator[None]:
+    """Say of an error what the command line can do about it."""
+    try:
+        yield
+    except HTTPStatusError as error:
+        if error.response.status in (401, 403):
+            error.add_note("The agent wants credentials: pass them by --header 'Authorization: Bearer TOKEN'.")
+        elif error.response.status == 404:
+            error.add_note(f"Pass --agent the URL below which the agent has its card, {_CARD}.")
+        raise
 
 
 def _part_of(path: Path) -> Part:
