@@ -17,7 +17,6 @@ use crate::stream::{Stream, With};
 use crate::version::{Generation, Version};
 
 /// What client and server agreed on.
-#[derive(Debug)]
 pub(crate) struct Agreed {
     pub(crate) version: Version,
     /// What the server gave out.

@@ -1,15 +1,16 @@
 //! What is asked of a server.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
-use mcpgateway_engine::http::HeaderMap;
+use mcpgateway_engine::http::{HeaderMap, HeaderNames};
 use mcpgateway_engine::{Limits, Payload, Progress, Timeouts};
 
 use crate::params::Params;
 
 /// A request to be made within a [`Session`](crate::Session). Cloning shares its payloads.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Call {
     pub(crate) method: Cow<'static, str>,
     pub(crate) params: Params,
@@ -22,6 +23,19 @@ pub struct Call {
     pub(crate) limits: Option<Limits>,
     pub(crate) progress: Option<Arc<Progress>>,
     pub(crate) wants_progress: bool,
+}
+
+impl fmt::Debug for Call {
+    /// Without its name, which may be a URL, and what its headers say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("params", &self.params)
+            .field("headers", &self.headers.as_ref().map(HeaderNames))
+            .field("timeouts", &self.timeouts)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Call {

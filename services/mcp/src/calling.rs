@@ -1,11 +1,12 @@
 //! A call under way, step by step.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcpgateway_engine::http::HeaderMap;
+use mcpgateway_engine::http::{HeaderMap, HeaderNames};
 use mcpgateway_engine::json::{Node, quoted};
 use mcpgateway_engine::jsonrpc::{Id, request};
 use mcpgateway_engine::payload::Decision;
@@ -91,7 +92,7 @@ enum Key {
 }
 
 /// What came of a call.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reply {
     /// The result, a value of the document that is the reply.
     pub result: Node,
@@ -103,6 +104,19 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// How the message was received.
     pub received: Decision,
+}
+
+impl fmt::Debug for Reply {
+    /// Without what the headers say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply")
+            .field("result", &self.result)
+            .field("version", &self.version)
+            .field("status", &self.status)
+            .field("headers", &HeaderNames(&self.headers))
+            .field("received", &self.received)
+            .finish()
+    }
 }
 
 impl Calling {
@@ -424,8 +438,8 @@ impl Drop for Calling {
     }
 }
 
-impl std::fmt::Debug for Calling {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Calling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Calling").field("method", &self.call.method).finish()
     }
 }

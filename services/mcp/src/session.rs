@@ -1,11 +1,12 @@
 //! A session: one endpoint, what was agreed with it, and the requests made there.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mcpgateway_engine::http::{EventStream, HeaderMap, HeaderName, HeaderValue};
+use mcpgateway_engine::http::{EventStream, HeaderMap, HeaderName, HeaderNames, HeaderValue, redacted_url};
 use mcpgateway_engine::json::Node;
 use mcpgateway_engine::jsonrpc::{Envelope, notification};
 use mcpgateway_engine::payload::Decision;
@@ -30,7 +31,7 @@ pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What is set for a session as a whole.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SessionOptions {
     /// The version to speak; found out with the first call if there is none here.
     pub version: Option<Version>,
@@ -72,13 +73,25 @@ impl Default for SessionOptions {
     }
 }
 
+impl fmt::Debug for SessionOptions {
+    /// Without what the headers say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionOptions")
+            .field("version", &self.version)
+            .field("client_name", &self.client_name)
+            .field("headers", &HeaderNames(&self.headers))
+            .field("timeouts", &self.timeouts)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
 /// One endpoint of one server. Clones share what was agreed with it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session {
     pub(crate) shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) client: Client,
     pub(crate) url: String,
@@ -120,11 +133,21 @@ pub(crate) struct Refusal {
 }
 
 /// How a message came.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Received {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) decision: Decision,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { url, options, .. } = &*self.shared;
+        f.debug_struct("Session")
+            .field("url", &redacted_url(url))
+            .field("options", options)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Session {

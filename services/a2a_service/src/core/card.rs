@@ -1,9 +1,10 @@
 //! What an agent says of itself, and which of its interfaces is used.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mcpgateway_engine::http::HeaderMap;
+use mcpgateway_engine::http::{HeaderMap, redacted_url};
 use mcpgateway_engine::json::{Document, Kind, Node};
 use mcpgateway_engine::{Error, Result};
 
@@ -26,7 +27,7 @@ pub struct Card {
 }
 
 /// A way to talk to an agent, as its card has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Interface {
     /// The URL.
     pub url: String,
@@ -36,6 +37,17 @@ pub struct Interface {
     pub version: String,
     /// What it calls the caller's part of it.
     pub tenant: Option<String>,
+}
+
+impl fmt::Debug for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interface")
+            .field("url", &redacted_url(&self.url))
+            .field("binding", &self.binding)
+            .field("version", &self.version)
+            .field("tenant", &self.tenant)
+            .finish()
+    }
 }
 
 impl Card {

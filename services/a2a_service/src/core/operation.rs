@@ -1,5 +1,8 @@
 //! The operations of A2A, and what each is called in either generation and binding.
 
+use std::fmt;
+
+use mcpgateway_engine::http::redacted_url;
 use mcpgateway_engine::jsonrpc::{Id, request};
 use mcpgateway_engine::{Error, ErrorKind, Payload, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -209,7 +212,6 @@ impl Params {
 }
 
 /// What is sent to ask for an operation.
-#[derive(Clone, Debug)]
 pub(super) struct Question {
     pub(super) method: &'static str,
     pub(super) url: String,
@@ -217,7 +219,7 @@ pub(super) struct Question {
 }
 
 /// Where an operation is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The URL that it answers at.
     pub url: String,
@@ -227,6 +229,17 @@ pub struct Endpoint {
     pub binding: Binding,
     /// What it calls the caller's part of it.
     pub tenant: Option<String>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("url", &redacted_url(&self.url))
+            .field("version", &self.version)
+            .field("binding", &self.binding)
+            .field("tenant", &self.tenant)
+            .finish()
+    }
 }
 
 impl Endpoint {
@@ -425,7 +438,7 @@ mod tests {
                 let endpoint =
                     Endpoint { url: "http://h".into(), version: Version::V1_0, binding, tenant: None };
                 let asked = endpoint.ask(Operation::GetTask, &Params::of_task(id), &Id::Number(1), &[]);
-                assert_eq!(*asked.expect_err("no id").kind(), ErrorKind::InvalidRequest);
+                assert_eq!(*asked.err().expect("no id").kind(), ErrorKind::InvalidRequest);
             }
         }
     }
@@ -435,7 +448,7 @@ mod tests {
         for binding in [Binding::JsonRpc, Binding::HttpJson] {
             let endpoint = Endpoint { url: "http://h".into(), version: Version::V0_3, binding, tenant: None };
             let asked = endpoint.ask(Operation::ListTasks, &Params::default(), &Id::Number(1), &[]);
-            assert_eq!(*asked.expect_err("no such operation").kind(), ErrorKind::Unsupported);
+            assert_eq!(*asked.err().expect("no such operation").kind(), ErrorKind::Unsupported);
         }
     }
 }

@@ -17,7 +17,8 @@ use super::guard::{GivenBy, Guard};
 use super::options::{ClientOptions, Limits, Timeouts};
 use super::progress::Progress;
 use super::receive::{Collector, Destination, within_limit};
-use super::request::{Request, redacted};
+use super::redact::redacted;
+use super::request::Request;
 use super::transport::{ReplyBody, Transport};
 use crate::error::{Error, ErrorKind, Phase, Result, Sent};
 use crate::payload::{Decision, Payload};
@@ -29,12 +30,11 @@ const OUR_NAME: HeaderValue =
 /// A pool of connections and the rules by which requests use them. Clones share it.
 ///
 /// Used in a forked child, it opens connections of its own there.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     options: ClientOptions,
     /// Sent with every request that does not set the same name.
@@ -237,6 +237,12 @@ impl Response {
         let subject = format!("{} answered with status {}", self.url, self.status);
         let error = Error::new(ErrorKind::Status(Box::new(self)), subject);
         Err(error.with_phase(Phase::FirstByte).with_sent(Sent::Yes))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("options", &self.shared.options).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a caller may set, with the values used when they do not.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use mcpgateway_shm::Spool;
 
 use super::guard::Guard;
+use super::redact::{HeaderNames, redacted_url};
 use super::resolve::Resolve;
 use crate::error::{Error, Result};
 use crate::payload::TransferPolicy;
@@ -145,7 +147,7 @@ impl Coding {
 }
 
 /// Everything that is set for a client as a whole.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct ClientOptions {
     /// For calls that do not bring their own.
     pub timeouts: Timeouts,
@@ -178,6 +180,20 @@ pub struct ClientOptions {
     pub accept_encoding: Vec<Coding>,
     /// Where replies above its `map_above` go, ready to be shared with other processes.
     pub spool: Option<Spool>,
+}
+
+impl fmt::Debug for ClientOptions {
+    /// Without what the headers say and who the proxy is told we are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientOptions")
+            .field("timeouts", &self.timeouts)
+            .field("limits", &self.limits)
+            .field("retry", &self.retry)
+            .field("headers", &HeaderNames(&self.headers))
+            .field("proxy", &self.proxy.as_deref().map(redacted_url))
+            .field("guard", &self.guard)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClientOptions {

@@ -12,6 +12,7 @@ use super::guard::{GivenBy, Guard};
 use super::options::{Limits, Timeouts};
 use super::progress::Progress;
 use super::receive::Destination;
+use super::redact::redacted;
 use crate::error::{Error, Result};
 use crate::payload::Payload;
 
@@ -298,13 +299,6 @@ impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Request({}, {:?})", self.subject(), self.body)
     }
-}
-
-/// `url` without userinfo, query and fragment.
-pub(super) fn redacted(url: &Url) -> String {
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let query = if url.query().is_some() { "?…" } else { "" };
-    format!("{}://{}{port}{}{query}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }
 
 /// Whether who gave the URL `known` has vouched for `url` too: it has the same origin, or is the same host's

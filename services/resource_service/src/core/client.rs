@@ -1,12 +1,13 @@
 //! Resources by their URI, whatever its scheme.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mcpgateway_engine::http::{HeaderMap, HeaderName, HeaderValue};
+use mcpgateway_engine::http::{HeaderMap, HeaderName, HeaderNames, HeaderValue, redacted_url};
 use mcpgateway_engine::{
     Client, Error, ErrorKind, Guard, Limits, Payload, Phase, Progress, Request, Result, Timeouts, runtime,
 };
@@ -60,12 +61,11 @@ impl Default for ResourceOptions {
 }
 
 /// Fetches resources. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ResourceClient {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     client: Client,
     options: ResourceOptions,
@@ -75,7 +75,7 @@ struct Shared {
 }
 
 /// A resource to be fetched, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Fetch {
     uri: String,
     place: Place,
@@ -88,18 +88,40 @@ pub struct Fetch {
     reload: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Place {
     Http,
     File(Url),
     Data,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum GivenBy {
     Caller,
     Peer,
     PeerAt(String),
+}
+
+impl fmt::Debug for ResourceClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { client, options, .. } = &*self.shared;
+        f.debug_struct("ResourceClient")
+            .field("client", client)
+            .field("options", options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Fetch {
+    /// Without what the headers say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetch")
+            .field("uri", &redacted_url(&self.uri))
+            .field("headers", &HeaderNames(&self.headers))
+            .field("timeouts", &self.timeouts)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Fetch a resource.

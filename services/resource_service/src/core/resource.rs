@@ -1,11 +1,13 @@
 //! What was fetched.
 
+use std::fmt;
 use std::time::Duration;
 
 use mcpgateway_engine::Payload;
+use mcpgateway_engine::http::redacted_url;
 
 /// A resource: its bytes, and what is known of them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Resource {
     /// Where it is, as it was asked for.
     pub uri: String,
@@ -23,6 +25,17 @@ pub struct Resource {
     pub scope: Scope,
     /// Where the bytes came from this time.
     pub came_from: CameFrom,
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource")
+            .field("uri", &redacted_url(&self.uri))
+            .field("content_type", &self.content_type)
+            .field("body", &self.body)
+            .field("came_from", &self.came_from)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Who may be given a resource that was fetched for somebody.

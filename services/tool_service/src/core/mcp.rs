@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mcpgateway_engine::http::HeaderMap;
+use mcpgateway_engine::http::{HeaderMap, HeaderNames};
 use mcpgateway_engine::json::{Document, Node, Options};
 use mcpgateway_engine::{Error, ErrorKind, Limits, Payload, Progress, Result, Timeouts};
 use mcpgateway_mcp::{
@@ -19,7 +20,7 @@ use super::result::ToolResult;
 const METHOD_NOT_FOUND: i64 = -32601;
 
 /// What may be set for one call.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct CallOptions {
     /// Beside those of the session; names that are there replace the session's.
     pub headers: Option<HeaderMap>,
@@ -33,6 +34,17 @@ pub struct CallOptions {
     pub meta: Vec<(String, Payload)>,
     /// Whether the server is asked for `notifications/progress`.
     pub wants_progress: bool,
+}
+
+impl fmt::Debug for CallOptions {
+    /// Without what the headers say.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallOptions")
+            .field("headers", &self.headers.as_ref().map(HeaderNames))
+            .field("timeouts", &self.timeouts)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CallOptions {

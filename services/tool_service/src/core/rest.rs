@@ -1,6 +1,7 @@
 //! Tools that are plain HTTP endpoints: where each argument goes, and what a reply is.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use mcpgateway_engine::http::parse_headers;
 use mcpgateway_engine::json::{Document, Kind, Node, Options, quoted};
@@ -17,7 +18,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 const READ_IN_PLACE: u64 = 64 << 10;
 
 /// An endpoint, and where the arguments of a call go: into the URL, the query, headers, and the rest into the body.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RestTool {
     method: String,
     /// Literal pieces, and names of arguments between them.
@@ -27,7 +28,7 @@ pub struct RestTool {
     body: RestBody,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Piece {
     Literal(String),
     Argument(String),
@@ -53,6 +54,16 @@ pub enum Argument {
     Json(Payload),
     /// Bytes: base64 within JSON, themselves elsewhere.
     Bytes(Payload),
+}
+
+impl fmt::Debug for RestTool {
+    /// Without the URL, which may hold credentials anywhere.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestTool")
+            .field("method", &self.method)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RestTool {
