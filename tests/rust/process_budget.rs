@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use mcpgateway_engine::json::{Document, Options, quoted};
 use mcpgateway_engine::payload::{
     AdmittedRegion, Alphabet, ProcessLimits, filled, limit_process, memory_use,
 };
@@ -151,4 +152,27 @@ fn a_region_grows_as_far_as_the_budget_goes() {
     assert_eq!((region.filled().len(), memory_use().used >= 3 << 20), (3 * MIB, true));
     assert_eq!(region.freeze(decision), Payload::from(bytes(3 * MIB)));
     assert_eq!(memory_use().used, 0);
+}
+
+#[test]
+fn a_part_of_a_document_counts_as_long_as_somebody_looks_at_it_or_is_refused() {
+    let _turn = Turn::begin();
+    let text = "a line \"of\" text\n".repeat(MIB / 17);
+    let parts = [text.clone().into_bytes(), bytes(MIB)];
+    let json = format!("[{},\"{}\"]", quoted(&text), base64_simd::STANDARD.encode_to_string(&parts[1]));
+    let document = Document::parse(json.into(), &Options::default()).expect("JSON");
+    for (node, expected) in document.root().elements().zip(parts) {
+        let part = || if expected.starts_with(b"a line") { node.text_payload() } else { node.base64() };
+        let held = part().expect("room");
+        assert!(memory_use().used >= held.len());
+        assert_eq!(held, Payload::from(expected.clone()));
+        let taken = AdmittedRegion::require(5 * MIB / 2).expect("room");
+        let refused = part().expect_err("less than a MiB is left");
+        assert!(
+            matches!(refused.kind(), ErrorKind::BudgetExceeded { name: "memory_budget", .. }),
+            "{refused}"
+        );
+        drop((held, taken));
+        assert_eq!(memory_use().used, 0);
+    }
 }

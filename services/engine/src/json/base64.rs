@@ -2,12 +2,10 @@
 
 use base64_simd::{Out, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use mcpgateway_shm::RegionMut;
 
-use super::node::{Kind, Node};
-use super::text::unescape;
+use super::node::{Kind, Node, unescaped};
 use crate::error::{Error, ErrorKind, Result};
-use crate::payload::{Decision, Payload, Transfer, allocate};
+use crate::payload::{AdmittedRegion, Decision, Payload, Transfer};
 
 /// Characters decoded at a time: a multiple of four, and few enough for the cache.
 const PIECE: usize = 64 << 10;
@@ -20,7 +18,8 @@ impl Node {
     ///
     /// # Errors
     /// [`ErrorKind::WrongKind`] when this is no string, [`ErrorKind::Json`] when it is no base64, with the place of
-    /// what is none, and [`ErrorKind::QuotaExceeded`] when there is no memory.
+    /// what is none, [`ErrorKind::BudgetExceeded`] when the memory budget has no room for a large one, and
+    /// [`ErrorKind::QuotaExceeded`] when there is no memory.
     pub fn base64(&self) -> Result<Payload> {
         crate::fault::point("json::base64");
         let Some(raw) = self.raw_text() else {
@@ -31,7 +30,8 @@ impl Node {
             // What SIMD refuses may be escapes, such as \/ for /.
             Err(_) if raw.contains(&b'\\') => {
                 // Where exactly is lost with the escapes: it is in this string.
-                Decoded::of(&unescape(raw)).map_err(|(_, what)| invalid((0, what)))??
+                let text = unescaped(raw)?.map(Payload::into_bytes).transpose()?.unwrap_or_default();
+                Decoded::of(&text).map_err(|(_, what)| invalid((0, what)))??
             }
             read => read.map_err(invalid)??,
         };
@@ -74,7 +74,7 @@ fn without_padding(text: &[u8]) -> Result<usize, Wrong> {
 
 enum Decoded {
     Small(Vec<u8>),
-    Large(RegionMut),
+    Large(AdmittedRegion),
 }
 
 impl Decoded {
@@ -85,7 +85,7 @@ impl Decoded {
                 let decision = by_decoding(bytes.len() as u64);
                 Payload::new(Bytes::from(bytes), decision)
             }
-            Self::Large(region) => Payload::from_region(region, by_decoding),
+            Self::Large(region) => region.freeze(by_decoding),
         }
     }
 
@@ -98,7 +98,7 @@ impl Decoded {
             let mut bytes = vec![0; len];
             return decode(text, &mut bytes).map(|()| Ok(Self::Small(bytes))).map_err(wrong);
         }
-        let mut region = match allocate(len) {
+        let mut region = match AdmittedRegion::require(len) {
             Ok(region) => region,
             Err(error) => return Ok(Err(error)),
         };

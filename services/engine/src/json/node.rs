@@ -9,9 +9,9 @@ use super::grammar::ends_scalar;
 use super::numbers::{Number, number_at};
 use super::place::PointerText;
 use super::pointer::{Pointer, array_index};
-use super::text::{says, unescape};
+use super::text::{says, unescape, unescape_pieces};
 use crate::error::{Error, Result};
-use crate::payload::{Decision, Payload, Transfer};
+use crate::payload::{AdmittedRegion, Decision, Payload, Transfer};
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -378,18 +378,14 @@ impl Node {
     /// What a string says, as UTF-8 bytes; those of the document itself where nothing is escaped. May take long.
     ///
     /// # Errors
-    /// [`ErrorKind::WrongKind`](crate::ErrorKind::WrongKind) when this is no string.
+    /// [`ErrorKind::WrongKind`](crate::ErrorKind::WrongKind) when this is no string; for a large one that has escapes,
+    /// [`ErrorKind::BudgetExceeded`](crate::ErrorKind::BudgetExceeded) when the memory budget has no room for it, and
+    /// [`ErrorKind::QuotaExceeded`](crate::ErrorKind::QuotaExceeded) when there is no memory.
     pub fn text_payload(&self) -> Result<Payload> {
         let Some(raw) = self.raw_text() else {
             return Err(self.wrong_kind("text is in strings", Kind::String));
         };
-        Ok(match unescape(raw) {
-            Cow::Borrowed(_) => self.raw().slice(1..=raw.len()).into(),
-            Cow::Owned(text) => {
-                let decision = Decision::because(Transfer::Copy, text.len() as u64, "text, unescaped");
-                Payload::new(text.into(), decision)
-            }
-        })
+        Ok(unescaped(raw)?.unwrap_or_else(|| self.raw().slice(1..=raw.len()).into()))
     }
 
     /// What number this is; none if it is none.
@@ -425,6 +421,26 @@ impl Node {
     fn with(&self, spot: Spot) -> Self {
         Self { document: self.document.clone(), spot }
     }
+}
+
+/// What the bytes between the quotes of a string say, of large ones within the memory budget; none if nothing of them
+/// is escaped.
+pub(super) fn unescaped(raw: &[u8]) -> Result<Option<Payload>> {
+    /// Bytes below which the heap is as good as a region.
+    const SMALL: usize = 64 << 10;
+    let by_unescaping = |len| Decision::because(Transfer::Copy, len, "text, unescaped");
+    if memchr::memchr(b'\\', raw).is_none() {
+        return Ok(None);
+    }
+    if raw.len() < SMALL {
+        let text = unescape(raw).into_owned();
+        let decision = by_unescaping(text.len() as u64);
+        return Ok(Some(Payload::new(text.into(), decision)));
+    }
+    // No text is longer than it is written.
+    let mut region = AdmittedRegion::require(raw.len())?;
+    unescape_pieces(raw, |piece| region.write(piece).map(drop))?;
+    Ok(Some(region.freeze(by_unescaping)))
 }
 
 /// A member of an object.

@@ -7,6 +7,9 @@ use memchr::memchr2;
 
 use super::scan::hex4;
 
+/// Bytes that are unescaped at a time: few enough for the cache.
+const PIECE: usize = 16 << 10;
+
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
@@ -161,6 +164,27 @@ pub(super) fn unescape_into(raw: &[u8], text: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// What the bytes between the quotes of a valid string say, as UTF-8, in pieces of about `PIECE` bytes or more, each
+/// handed to `take` as soon as it is there.
+pub(super) fn unescape_pieces<E>(raw: &[u8], mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    let (mut piece, mut at) = (Vec::with_capacity(2 * PIECE), 0);
+    while let Some(found) = memchr::memchr(b'\\', &raw[at..]) {
+        let plain = &raw[at..at + found];
+        if piece.len() + plain.len() < PIECE {
+            piece.extend_from_slice(plain);
+        } else {
+            take(&piece)?;
+            piece.clear();
+            take(plain)?;
+        }
+        // Of a valid string all escapes are some.
+        let Some(end) = push_escaped(raw, at + found, &mut piece) else { break };
+        at = end;
+    }
+    take(&piece)?;
+    take(&raw[at..])
+}
+
 /// Append what the escape at `at` stands for; returns where it ends.
 #[inline]
 fn push_escaped(raw: &[u8], at: usize, text: &mut Vec<u8>) -> Option<usize> {
@@ -251,6 +275,22 @@ mod tests {
         let units: String =
             text.encode_utf16().fold(String::new(), |units, unit| units + &format!("\\u{unit:04X}"));
         format!("\"{units}\"")
+    }
+
+    #[test]
+    fn the_pieces_of_a_text_are_all_of_it() {
+        let line = "plain text, \"quoted\" \u{1F600}\n".repeat(9);
+        for (text, times) in [(String::new(), 1), (line.clone(), 1), (line, 3000), ("\n".into(), 3 * PIECE)] {
+            let text = text.repeat(times) + &"x".repeat(PIECE - times % 7);
+            for json in [quoted(&text), escaped_wholly(&text)] {
+                let (raw, mut all) = (&json.as_bytes()[1..json.len() - 1], Vec::new());
+                let taken: Result<(), ()> = unescape_pieces(raw, |piece| {
+                    all.extend_from_slice(piece);
+                    Ok(())
+                });
+                assert_eq!((taken, all.len(), all == text.as_bytes()), (Ok(()), text.len(), true));
+            }
+        }
     }
 
     #[test]
