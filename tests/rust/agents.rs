@@ -269,6 +269,44 @@ async fn a_stream_that_breaks_goes_on_where_the_task_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_agent_says_again_after_a_break_is_not_repeated() {
+    const GET: &str = "GetTask";
+    let (one, three, four) = (chunk("one ", false), chunk("three ", true), chunk("four ", true));
+    let (working, completed) = (status("TASK_STATE_WORKING"), status("TASK_STATE_COMPLETED"));
+    // What comes after the break, and what the task has each time that it is asked for.
+    let cases = [
+        (
+            vec![three.clone(), four.clone(), chunk("five", true), completed.clone()],
+            vec![vec!["one ", "two ", "three ", "four "]],
+            "one two three four five",
+        ),
+        (
+            vec![working, three.clone(), four.clone(), completed.clone()],
+            vec![vec!["one ", "two ", "three "], vec!["one ", "two ", "three ", "four "]],
+            "one two three four ",
+        ),
+        // The task does not have it yet.
+        (vec![three, four, completed], vec![vec!["one ", "two "]], "one two three four "),
+    ];
+    for (after, tasks, expected) in cases {
+        let (times, one) = (tasks.len(), one.clone());
+        let server = Scripted::start(move |_, number, asked| match asked.method() {
+            GET => json_reply(&result_for(asked, &task("TASK_STATE_WORKING", &tasks[number - 2]))),
+            "SubscribeToTask" => events(asked, &after),
+            _ => broken_events(asked, &[status("TASK_STATE_WORKING"), one.clone()]),
+        });
+        let agent = agent_at(&server.url);
+        let mut stream =
+            agent.stream(saying("go"), SendOptions::default(), Ask::default(), 1).await.expect("a stream");
+        let collected = stream.collect().await.expect("all of it");
+        assert_eq!(text_of(&collected.artifacts[0].text), expected);
+        assert_eq!(collected.state, Some(TaskState::Completed));
+        let asked = [&["SendStreamingMessage", "SubscribeToTask"], vec![GET; times].as_slice()].concat();
+        assert_eq!(server.methods(), asked);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_ended_while_the_stream_was_broken_is_asked_for() {
     let server = Scripted::start(|_, number, asked| match number {
         0 => broken_events(asked, &[status("TASK_STATE_WORKING")]),

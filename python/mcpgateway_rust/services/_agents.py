@@ -136,8 +136,9 @@ class AsyncAgentStream:
     """The events of an agent, for `async for`. The connection is opened with the first, and closed at the end.
 
     If it breaks before the task is over, the task is attached to again; the first event after that has
-    `is_after_break`, and is a task that says all that came before, unless the agent gives none: no event is lost, and
-    with A2A 1.0 none is repeated.
+    `is_after_break`, and is a task that says all that came before, unless the agent gives none: no event is lost. Nor
+    is any repeated, but for a chunk that has the same content as another, of an agent that does not begin with the
+    task (A2A 0.3).
     """
 
     def __init__(self, opening: Callable[[], Awaitable[_native.AgentStream]]) -> None:

@@ -27,6 +27,13 @@ pub struct Artifact {
     pub is_complete: bool,
 }
 
+/// The artifacts of a task, or the piece of one that an update has.
+pub(super) fn artifacts_of(item: &Item) -> Result<Vec<Artifact>> {
+    let mut artifacts = Artifacts::default();
+    artifacts.take(item)?;
+    Ok(artifacts.finish())
+}
+
 /// The artifacts of a task, as far as they have come.
 #[derive(Default)]
 pub(super) struct Artifacts(Vec<Growing>);
@@ -56,7 +63,7 @@ impl Artifacts {
             ItemKind::ArtifactUpdate => {
                 let says = |key| item.node.get(key).and_then(|node| node.boolean()) == Some(true);
                 for artifact in item.artifacts() {
-                    let growing = self.place(&artifact, says("append"));
+                    let growing = self.place(&artifact, item.appends());
                     growing.take(&artifact, item)?;
                     growing.is_complete = says("lastChunk");
                 }

@@ -11,6 +11,7 @@ mod operation;
 mod protocol;
 mod push;
 mod reply;
+mod resumed;
 mod rope;
 mod stream;
 mod translate;

@@ -12,6 +12,7 @@ use super::artifact::{Artifact, Artifacts};
 use super::operation::{Endpoint, Operation, Params};
 use super::protocol::{Binding, TaskState};
 use super::reply::{AgentReply, error_in, error_of_status, read};
+use super::resumed::{Judgement, Resumed};
 use super::view::{Item, ItemKind};
 
 /// How long is waited before attaching again; doubled with each attempt that brings nothing.
@@ -47,6 +48,10 @@ pub struct AgentStream {
     reattach: u32,
     attempts: u32,
     is_after_break: bool,
+    /// After a break, with an agent that goes on with what comes next.
+    resumed: Option<Resumed>,
+    /// What comes next whatever the source says.
+    held: Option<(Item, Payload)>,
     /// Set while an event is waited for: who gives up waiting then may lose one.
     is_waiting: bool,
 }
@@ -95,6 +100,8 @@ impl AgentStream {
             reattach,
             attempts: 0,
             is_after_break: false,
+            resumed: None,
+            held: None,
             is_waiting: false,
         })
     }
@@ -135,10 +142,10 @@ impl AgentStream {
     async fn next_of_any_source(&mut self) -> Result<Option<AgentEvent>> {
         loop {
             let broken = match self.next_of_source().await {
-                Ok(Some(event)) => {
-                    let event = if self.is_after_break { self.snapshot_for(event).await? } else { event };
-                    return Ok(Some(self.noted(event)));
-                }
+                Ok(Some(event)) => match self.not_said_before(event).await? {
+                    Some(event) => return Ok(Some(self.noted(event))),
+                    None => continue,
+                },
                 Ok(None) if self.is_complete => return Ok(None),
                 Ok(None) => ended_early(),
                 // All came: how the connection ended does not matter.
@@ -151,6 +158,9 @@ impl AgentStream {
     }
 
     async fn next_of_source(&mut self) -> Result<Option<(Item, Payload)>> {
+        if let Some(held) = self.held.take() {
+            return Ok(Some(held));
+        }
         let (reply, text) = match &mut self.source {
             Source::Reply(reply) => match reply.take() {
                 Some(found) => found,
@@ -174,19 +184,45 @@ impl AgentStream {
         Ok(Some((item, text)))
     }
 
-    /// What came before `event`, the first after a break, unless that says it itself: agents of 0.3 go on with what
-    /// comes next. `event` was there before the task is asked for, which then has it.
-    async fn snapshot_for(&mut self, event: (Item, Payload)) -> Result<(Item, Payload)> {
-        let Some(task_id) = self.task_id.clone() else { return Ok(event) };
+    /// `event`, or the task that has it and what came before it, unless it was there already.
+    async fn not_said_before(&mut self, event: (Item, Payload)) -> Result<Option<(Item, Payload)>> {
+        let Some(mut resumed) = self.resumed.take() else { return Ok(Some(event)) };
+        // Such an agent begins with all that came before.
         if matches!(event.0.kind, ItemKind::Task | ItemKind::Message) {
-            return Ok(event);
+            return Ok(Some(event));
         }
-        match self.agent.get_task(task_id, None, &self.ask).await {
-            Ok(reply) => Ok(taken_apart(&reply).unwrap_or(event)),
+        if self.is_after_break {
+            return self.snapshot_for(event, resumed).await.map(Some);
+        }
+        let item = event.0.clone();
+        let judge = move || resumed.judge(&item).map(|judgement| (judgement, resumed));
+        let (judgement, resumed) = runtime::blocking(judge).await??;
+        if judgement == Judgement::Unknown {
+            return self.snapshot_for(event, resumed).await.map(Some);
+        }
+        self.resumed = Some(resumed);
+        Ok((judgement == Judgement::New).then_some(event))
+    }
+
+    /// The task that says what came before `event`; `event` itself where it comes after that, or there is no task.
+    async fn snapshot_for(
+        &mut self,
+        event: (Item, Payload),
+        mut resumed: Resumed,
+    ) -> Result<(Item, Payload)> {
+        let Some(task_id) = self.task_id.clone() else { return Ok(event) };
+        let reply = match self.agent.get_task(task_id, None, &self.ask).await {
+            Ok(reply) => reply,
             // An agent that does not do this goes on as it does.
-            Err(error) if matches!(error.kind(), ErrorKind::Rpc(_)) => Ok(event),
-            Err(error) => Err(error),
-        }
+            Err(error) if matches!(error.kind(), ErrorKind::Rpc(_)) => return Ok(event),
+            Err(error) => return Err(error),
+        };
+        let Some(task) = taken_apart(&reply) else { return Ok(event) };
+        let items = (event.0.clone(), task.0.clone());
+        let compare = move || resumed.compare(&items.0, &items.1).map(|has_it| (has_it, resumed));
+        let (has_it, resumed) = runtime::blocking(compare).await??;
+        (self.resumed, self.held) = (Some(resumed), (!has_it).then_some(event));
+        Ok(task)
     }
 
     fn noted(&mut self, (item, text): (Item, Payload)) -> AgentEvent {
@@ -213,6 +249,7 @@ impl AgentStream {
         }
         self.attempts += 1;
         self.is_after_break = true;
+        self.resumed = Some(Resumed::default());
         match self.subscribe_or_get(&task_id).await {
             Ok(()) => Ok(()),
             // The next look at the source is the next attempt.

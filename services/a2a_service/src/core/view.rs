@@ -136,6 +136,11 @@ impl Item {
         }
     }
 
+    /// Whether an update of an artifact adds to what is there, instead of replacing it.
+    pub(super) fn appends(&self) -> bool {
+        self.node.get("append").and_then(|node| node.boolean()) == Some(true)
+    }
+
     /// The parts of a message, of a status's message, or of all artifacts; of a task without artifacts those of its
     /// status's message.
     #[must_use]
