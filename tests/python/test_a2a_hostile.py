@@ -609,16 +609,41 @@ async def test_an_error_of_the_token_is_the_callers_own(how: str) -> None:
         assert server.connections == []
 
 
-async def test_a_token_that_never_comes_ends_with_the_time_of_the_call() -> None:
-    async def token() -> str:
-        await asyncio.Event().wait()
+class Vault:
+    """Never gives a token, and says when somebody wants one and when nobody does any more."""
+
+    def __init__(self) -> None:
+        self.asked, self.left = asyncio.Event(), asyncio.Event()
+
+    async def token(self) -> str:
+        """Wait for ever."""
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left.set()
         return "never"
 
+
+async def test_a_token_that_never_comes_ends_with_the_time_of_the_call() -> None:
+    vault = Vault()
     with HostileServer(agent(replies(result(message=MESSAGE)))) as server:
-        async with Caller("async", server.url, token=token, timeouts=Timeouts(total=0.5), **DIRECT) as caller:
+        async with Caller("async", server.url, token=vault.token, timeouts=Timeouts(total=0.5), **DIRECT) as caller:
             with pytest.raises(GatewayTimeout) as caught:
                 await asyncio.wait_for(caller.send("hello"), 20)
+            await asyncio.wait_for(vault.left.wait(), 20)
     assert (caught.value.timeout, caught.value.sent) == ("total", "no")
+
+
+async def test_a_token_that_nobody_waits_for_any_more_is_given_up() -> None:
+    vault = Vault()
+    with HostileServer(agent(replies(result(message=MESSAGE)))) as server:
+        async with Caller("async", server.url, token=vault.token, **DIRECT) as caller:
+            sending = asyncio.ensure_future(caller.send("hello"))
+            await asyncio.wait_for(vault.asked.wait(), 20)
+            sending.cancel()
+            await asyncio.wait_for(vault.left.wait(), 20)
+        assert (sending.cancelled(), server.connections) == (True, [])
 
 
 # ---- secrets

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Literal, Self, TypedDict, Unpack
 
@@ -23,8 +24,6 @@ State = Literal[
 ]
 Token = str | Callable[[], str | Awaitable[str]]
 
-# A callable that takes longer than this for a token does not answer; the call itself has given up before.
-_TOKEN_SECONDS = 600.0
 # How often a stream attaches to its task again without an event in between.
 _REATTACH = 3
 
@@ -119,8 +118,8 @@ def _blocking_token(token: Token) -> Callable[[], str]:
     return call
 
 
-def _awaited_token(token: Token) -> Callable[[], str]:
-    """What gives tokens to the loop that runs on this thread; called on another."""
+def _awaited_token(token: Token) -> Callable[[], str | Future[str]]:
+    """What gives tokens by the loop that runs on this thread; called on another, which does not wait for them."""
     if isinstance(token, str):
         return lambda: token
     event_loop = asyncio.get_running_loop()
@@ -129,7 +128,16 @@ def _awaited_token(token: Token) -> Callable[[], str]:
         given = token()
         return await given if inspect.isawaitable(given) else given
 
-    return lambda: asyncio.run_coroutine_threadsafe(call(), event_loop).result(_TOKEN_SECONDS)
+    def ask() -> Future[str]:
+        asking = call()
+        try:
+            return asyncio.run_coroutine_threadsafe(asking, event_loop)
+        except RuntimeError:
+            # The loop is closed: nothing will ever run there.
+            asking.close()
+            raise
+
+    return ask
 
 
 class AsyncAgentStream:

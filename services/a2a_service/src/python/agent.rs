@@ -6,7 +6,7 @@ use mcpgateway_bridge::{
     IntoPyResult, NativeClient, Pending, PyDocument, PyNode, RequestOptions, awaitable, guard, json_from,
 };
 use mcpgateway_engine::http::Mutation;
-use mcpgateway_engine::{Error, ErrorKind, Payload, Result, TransferPolicy, runtime};
+use mcpgateway_engine::{Error, ErrorKind, Payload, Result, TransferPolicy};
 use mcpgateway_shm::generation;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -14,30 +14,11 @@ use tokio::sync::Mutex;
 
 use super::message::draft_from;
 use super::reply::{AgentReply, PyAgentEvent, PyCollected};
+use super::token::PyTokenSource;
 use crate::core::{
-    Agent, AgentOptions, AgentStream, Ask, Binding, Params, SendOptions, TaskState, TokenFuture, TokenSource,
-    Value, Version,
+    Agent, AgentOptions, AgentStream, Ask, Binding, Params, SendOptions, TaskState, TokenSource, Value,
+    Version,
 };
-
-/// Gives the tokens of a Python callable, which is called on a thread that may wait for it.
-struct PyTokenSource(Arc<Py<PyAny>>);
-
-impl TokenSource for PyTokenSource {
-    fn token(&self) -> TokenFuture {
-        let callable = Arc::clone(&self.0);
-        Box::pin(async move {
-            let call = move || {
-                Python::attach(|py| {
-                    let token = callable.call0(py).and_then(|token| token.extract::<String>(py));
-                    token.map_err(|error| {
-                        Error::invalid_request("the token could not be had").with_source(error)
-                    })
-                })
-            };
-            runtime::blocking(call).await?
-        })
-    }
-}
 
 /// One agent.
 #[pyclass(name = "Agent", module = "mcpgateway_rust._native", frozen)]
@@ -71,7 +52,7 @@ impl NativeAgent {
     ) -> PyResult<Ask> {
         let options = RequestOptions::from_python(options, &self.policy)?.for_exchange()?;
         let template = options.into_request(py, "POST", &self.url)?.template();
-        let token = token.map(|token| Arc::new(PyTokenSource(Arc::new(token))) as Arc<dyn TokenSource>);
+        let token = token.map(|token| Arc::new(PyTokenSource::new(token)) as Arc<dyn TokenSource>);
         Ok(Ask { template, token })
     }
 }

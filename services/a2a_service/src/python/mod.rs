@@ -3,6 +3,7 @@
 mod agent;
 mod message;
 mod reply;
+mod token;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
