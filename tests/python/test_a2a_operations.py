@@ -159,6 +159,29 @@ async def test_a_task_is_the_same_at_every_binding(binding: str, how: str, a2a: 
     assert bytes(task.parts[0].payload()).decode() == text_of(500)
 
 
+@every_binding
+@pytest.mark.parametrize("kind", ["text", "raw"])
+async def test_a_task_in_the_shape_of_another_binding_is_what_that_one_gives(
+    kind: str, binding: str, a2a: A2APeer
+) -> None:
+    tasks: dict[str, Any] = {}
+    async with Caller("async", a2a.url("jsonrpc-1.0")) as caller:
+        task_id = (await caller.send(f"task {kind} 500")).task_id
+    for each in BINDINGS if kind == "text" else RAW_ONCE:
+        async with Caller("async", a2a.url(each)) as caller:
+            tasks[each] = await caller.call("get_task", task_id)
+    for other, expected in tasks.items():
+        name, version = BINDINGS[other]
+        if binding in tasks:
+            translated = json.loads(bytes(tasks[binding].translated(version, name)))
+            wanted = expected.result.value()
+            if kind == "text" and version == "1.0" and binding not in NEW:
+                # 0.3 has no place for the type of a text,
+                del wanted["artifacts"][0]["parts"][0]["mediaType"]
+            # and does not tell a task that was asked for from one that came of a message, which 1.0 wraps.
+            assert translated.get("task", translated) == wanted, other
+
+
 @both_ways
 @every_binding
 async def test_a_task_is_cancelled_once(binding: str, how: str, a2a: A2APeer) -> None:

@@ -204,7 +204,8 @@ fn write_part(rope: &mut Rope, node: Node, from: Shape, shape: Shape) {
                 write_old_content(object, kind, content, shape);
             }
         }
-        if shape == Shape::Modern || !is_file {
+        // In 0.3 only files have these, and its readers by Protobuf refuse what they do not know.
+        if shape == Shape::Modern {
             object.text("filename", filename.as_deref()).text("mediaType", media_type.as_deref());
         }
         let is_marked = shape != Shape::Modern && kind == PartKind::Data && content.kind() != Kind::Object;
