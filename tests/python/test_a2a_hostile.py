@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mcpgateway_rust import Limits, Retry, Timeouts, shm
+from mcpgateway_rust import AsyncClient, Limits, Retry, Timeouts, shm
 from mcpgateway_rust.exceptions import (
     AddressRefused,
     ConnectionLost,
@@ -462,6 +462,18 @@ async def test_an_id_that_would_be_another_path_is_refused(task: str, binding: s
 
 
 # ---- parts
+
+
+async def test_a_part_that_points_to_an_internal_address_leads_nowhere() -> None:
+    with HostileServer(agent(replies(result(message=MESSAGE)))) as inside:
+        message = MESSAGE | {"parts": [{"url": f"{inside.url}/part"}]}
+        with HostileServer(agent(replies(result(message=message)))) as server:
+            async with Caller("async", server.url, **DIRECT) as caller, AsyncClient() as client:
+                url = (await caller.send("hello")).parts[0].url
+                with pytest.raises(AddressRefused) as caught:
+                    await client.get(url, from_peer=True)
+        assert (caught.value.sent, inside.connections) == ("no", [])
+
 
 BAD_BASE64 = ["!!!!", "aGVsb", "aGVsbG8=x", "aGVs bG8=", "=aGVsbG8", "aGVsbG8\u00e9"]
 

@@ -42,6 +42,7 @@ def identified(authority: Authority, directory: Path) -> dict[str, Any]:
     return {"verify": authority.bundle, "cert": authority.files(directory, CLIENT)}
 
 
+# With 0.3 over HTTP the SDK wants base64 of base64.
 @both_ways
 @pytest.mark.parametrize("binding", [binding for binding in BINDINGS if binding != "http-0.3"])
 async def test_a_client_with_a_certificate_is_answered(
