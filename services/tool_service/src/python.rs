@@ -650,7 +650,7 @@ impl PyToolResult {
     /// The whole result; None of a reply that is not JSON.
     #[getter]
     fn node(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.0.node().cloned().map(|node| PyNode::convert(py, node)).transpose()
+        self.0.node().map(|node| PyNode::convert(py, node)).transpose()
     }
 
     /// The text of all pieces that are texts, one after the other.

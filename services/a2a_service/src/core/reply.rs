@@ -2,6 +2,7 @@
 
 use mcpgateway_engine::json::{Document, Insert, Node, Options};
 use mcpgateway_engine::jsonrpc::{Envelope, Id, RpcError};
+use mcpgateway_engine::payload::Decision;
 use mcpgateway_engine::{Error, ErrorKind, Payload, Response, Result};
 
 use super::operation::Endpoint;
@@ -20,6 +21,7 @@ pub struct AgentReply {
     envelope: Option<Envelope>,
     result: Option<Node>,
     shape: Option<Shape>,
+    received: Decision,
 }
 
 impl AgentReply {
@@ -29,7 +31,8 @@ impl AgentReply {
     /// As for [`Envelope::new`].
     pub fn new(document: &Document) -> Result<Self> {
         let envelope = Envelope::new(document)?;
-        Ok(Self { result: envelope.result(), envelope: Some(envelope), shape: None })
+        let received = Payload::from(document.text().clone()).decision();
+        Ok(Self { result: envelope.result(), envelope: Some(envelope), shape: None, received })
     }
 
     /// The reply to the call `id` of `endpoint`.
@@ -65,20 +68,20 @@ impl AgentReply {
 
     /// The same, of a text that came with success.
     pub(super) async fn of_text(endpoint: &Endpoint, id: &Id, text: Payload) -> Result<Self> {
-        let shape = Some(Shape::of(endpoint.version, endpoint.binding));
+        let (shape, received) = (Some(Shape::of(endpoint.version, endpoint.binding)), text.decision());
         if endpoint.binding == Binding::JsonRpc {
             let envelope = Envelope::read(text).await?;
             let result = envelope.result_of(id, ERROR_CODES)?;
-            return Ok(Self { envelope: Some(envelope), result: Some(result), shape });
+            return Ok(Self { envelope: Some(envelope), result: Some(result), shape, received });
         }
         if text.is_empty() {
-            return Ok(Self { envelope: None, result: None, shape });
+            return Ok(Self { envelope: None, result: None, shape, received });
         }
         let root = read(text).await?.root();
         if root.repeats_a_key() {
             return Err(Error::invalid_reply("the reply has the same key twice"));
         }
-        Ok(Self { envelope: None, result: Some(root), shape })
+        Ok(Self { envelope: None, result: Some(root), shape, received })
     }
 
     /// The id of the call that this answers, where it says so.
@@ -114,6 +117,12 @@ impl AgentReply {
             Some(_) => Ok(self),
             None => Err(Error::invalid_reply("the result of the reply is neither a task nor a message")),
         }
+    }
+
+    /// How it was received.
+    #[must_use]
+    pub fn received(&self) -> Decision {
+        self.received
     }
 
     /// The artifacts of a task.
@@ -235,7 +244,8 @@ mod tests {
     #[test]
     fn a_result_without_envelope_gets_one() {
         let root = document(r#"{"task":{"id":"t"}}"#).root();
-        let bare = AgentReply { envelope: None, result: Some(root), shape: Some(Shape::Modern) };
+        let received = Payload::empty().decision();
+        let bare = AgentReply { envelope: None, result: Some(root), shape: Some(Shape::Modern), received };
         let id = Insert::json(r#""x""#.into()).expect("JSON");
         assert_eq!(
             text(bare.with_id(id).expect("possible")),

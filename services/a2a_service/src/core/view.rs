@@ -127,6 +127,12 @@ impl Item {
         text_at(&self.message()?, "role").and_then(|role| Role::of(&role))
     }
 
+    /// The parts of that message.
+    #[must_use]
+    pub fn message_parts(&self) -> Vec<PartView> {
+        self.message().map_or_else(Vec::new, |message| parts_of(&message, self.shape))
+    }
+
     /// The artifacts of a task, or the one of an update.
     #[must_use]
     pub fn artifacts(&self) -> Vec<Node> {

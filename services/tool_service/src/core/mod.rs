@@ -1,5 +1,6 @@
 //! The service without Python: a tool and its arguments go in, a result comes out.
 
+mod agent;
 mod arguments;
 mod many;
 mod mcp;
@@ -7,6 +8,7 @@ mod rest;
 mod result;
 mod select;
 
+pub use agent::{AgentArgument, call_agent};
 pub use arguments::Arguments;
 pub use many::call_many;
 pub use mcp::{CallOptions, McpServer, Tool, ToolCalling, ToolStep};

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use a2a_service::core::{AgentReply, PartKind, PartView, TaskState};
 use mcpgateway_engine::json::Node;
 use mcpgateway_engine::payload::Decision;
 use mcpgateway_engine::{Error, ErrorKind, Payload, Result, runtime};
+use resource_service::core::Fetch;
 
 /// What a tool answered.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ enum Answer {
     Mcp(Node),
     /// The body of a plain reply, and what it says if it is JSON.
     Body { body: Content, document: Option<Node> },
+    /// What came of a message to an agent.
+    Agent(AgentReply),
 }
 
 /// A piece of the content of a result.
@@ -31,6 +35,7 @@ pub struct Content(Piece);
 enum Piece {
     Node(Node),
     Body { kind: ContentKind, media_type: Option<String>, body: Payload },
+    Part(PartView),
 }
 
 /// Of what kind a piece is.
@@ -100,6 +105,23 @@ impl ToolResult {
         Self { answer: Answer::Body { body, document }, received, status, selected: None }
     }
 
+    /// The result that an agent's reply is: its parts are the content, the first of data is what is structured.
+    #[must_use]
+    pub fn of_agent(reply: AgentReply) -> Self {
+        // One without success would be an error.
+        let (received, status) = (reply.received(), 200);
+        Self { answer: Answer::Agent(reply), received, status, selected: None }
+    }
+
+    /// The reply, if an agent was called: what became of its task, and by which ids it goes on.
+    #[must_use]
+    pub fn reply(&self) -> Option<&AgentReply> {
+        match &self.answer {
+            Answer::Agent(reply) => Some(reply),
+            _ => None,
+        }
+    }
+
     /// The same, with what a filter made of it.
     #[must_use]
     pub fn with_selected(mut self, selected: Node) -> Self {
@@ -107,12 +129,13 @@ impl ToolResult {
         self
     }
 
-    /// The whole object that an MCP server answered with.
+    /// The whole object that it was answered with: by an agent, its task or message.
     #[must_use]
-    pub fn node(&self) -> Option<&Node> {
+    pub fn node(&self) -> Option<Node> {
         match &self.answer {
-            Answer::Mcp(result) => Some(result),
-            Answer::Body { document, .. } => document.as_ref(),
+            Answer::Mcp(result) => Some(result.clone()),
+            Answer::Body { document, .. } => document.clone(),
+            Answer::Agent(reply) => reply.item().map(|item| item.node),
         }
     }
 
@@ -125,6 +148,9 @@ impl ToolResult {
                 list.map(|node| Content(Piece::Node(node))).collect()
             }
             Answer::Body { body, .. } => vec![body.clone()],
+            Answer::Agent(reply) => {
+                parts_of(reply).into_iter().map(|part| Content(Piece::Part(part))).collect()
+            }
         }
     }
 
@@ -134,6 +160,10 @@ impl ToolResult {
         match &self.answer {
             Answer::Mcp(result) => result.get("structuredContent"),
             Answer::Body { document, .. } => document.clone(),
+            Answer::Agent(reply) => {
+                let data = reply.parts().into_iter().find(|part| part.kind() == Some(PartKind::Data));
+                data.and_then(|part| part.content().cloned())
+            }
         }
     }
 
@@ -145,6 +175,7 @@ impl ToolResult {
                 result.get("isError").and_then(|is_error| is_error.boolean()) == Some(true)
             }
             Answer::Body { .. } => !(200..300).contains(&self.status),
+            Answer::Agent(reply) => has_failed(reply),
         }
     }
 
@@ -174,15 +205,17 @@ impl Content {
         match &self.0 {
             Piece::Node(node) => Some(node),
             Piece::Body { .. } => None,
+            Piece::Part(part) => Some(&part.node),
         }
     }
 
-    /// Its kind, as it is written.
+    /// Its kind, as MCP writes it; a data part of an agent is `data`.
     #[must_use]
     pub fn type_name(&self) -> Option<Cow<'static, str>> {
         match &self.0 {
             Piece::Node(node) => text(&node.get("type")?).map(Cow::Owned),
             Piece::Body { kind, .. } => Some(Cow::Borrowed(kind.as_str())),
+            Piece::Part(part) => type_of(part).map(Cow::Borrowed),
         }
     }
 
@@ -198,6 +231,12 @@ impl Content {
         match &self.0 {
             Piece::Node(node) => text(&field_of(node, name)?),
             Piece::Body { media_type, .. } => media_type.clone().filter(|_| name == "mimeType"),
+            Piece::Part(part) => match name {
+                "mimeType" => part.media_type(),
+                "name" => part.filename(),
+                "uri" if part.kind() == Some(PartKind::Url) => text(part.content()?),
+                _ => None,
+            },
         }
     }
 
@@ -213,6 +252,7 @@ impl Content {
                 String::from_utf8(body.clone().into_bytes().ok()?.into()).ok()
             }
             Piece::Body { .. } => None,
+            Piece::Part(part) => text(part.content().filter(|_| part.kind() == Some(PartKind::Text))?),
         }
     }
 
@@ -225,6 +265,7 @@ impl Content {
         let node = match &self.0 {
             Piece::Node(node) => node,
             Piece::Body { body, .. } => return Ok(body.clone()),
+            Piece::Part(part) => return part.payload(),
         };
         match source(node, self.kind()) {
             Some((node, true)) => node.base64(),
@@ -243,6 +284,58 @@ impl Content {
     pub async fn open(self) -> Result<Payload> {
         runtime::blocking(move || self.payload()).await?
     }
+
+    /// The address that it leads to, if it is a link.
+    #[must_use]
+    pub fn target(&self) -> Option<String> {
+        self.field("uri").filter(|_| self.kind() == ContentKind::ResourceLink)
+    }
+
+    /// What it links to, to be fetched: guarded, as a peer named it, and never a file of this host.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WrongKind`] when it is no link, [`ErrorKind::InvalidRequest`] when its URI is none that can be
+    /// fetched: those of other schemes are for `resources/read` of the server that gave them.
+    pub fn link(&self) -> Result<Fetch> {
+        match self.target() {
+            Some(uri) => Ok(Fetch::new(&uri)?.from_peer()),
+            None => {
+                Err(Error::new(ErrorKind::WrongKind, "this piece of content is no link: look at its bytes"))
+            }
+        }
+    }
+}
+
+/// All that an agent says. What says why it failed comes before what it had done by then.
+fn parts_of(reply: &AgentReply) -> Vec<PartView> {
+    let Some(item) = reply.item() else { return Vec::new() };
+    if has_failed(reply) && !item.artifacts().is_empty() {
+        return item.message_parts().into_iter().chain(item.parts()).collect();
+    }
+    item.parts()
+}
+
+/// Whether the agent did not do what it was asked, and will not without credentials.
+fn has_failed(reply: &AgentReply) -> bool {
+    let state = reply.item().and_then(|item| item.state());
+    matches!(
+        state,
+        Some(TaskState::Failed | TaskState::Canceled | TaskState::Rejected | TaskState::AuthRequired)
+    )
+}
+
+fn type_of(part: &PartView) -> Option<&'static str> {
+    let kind = match part.kind()? {
+        PartKind::Text => ContentKind::Text,
+        PartKind::Url => ContentKind::ResourceLink,
+        PartKind::Data => return Some(PartKind::Data.as_str()),
+        PartKind::Raw => match part.media_type().as_deref().and_then(|name| name.split('/').next()) {
+            Some("image") => ContentKind::Image,
+            Some("audio") => ContentKind::Audio,
+            _ => ContentKind::Resource,
+        },
+    };
+    Some(kind.as_str())
 }
 
 fn text(node: &Node) -> Option<String> {
@@ -273,4 +366,76 @@ fn text_of(node: &Node) -> Result<Payload> {
         Cow::Borrowed(_) => node.raw().slice(1..=raw.len()).into(),
         Cow::Owned(text) => text.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use mcpgateway_engine::json::{Document, Options};
+
+    use super::*;
+
+    fn answered(result: &str) -> ToolResult {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);
+        let document = Document::parse(text.into(), &Options::default()).expect("JSON");
+        ToolResult::of_agent(AgentReply::new(&document).expect("an envelope"))
+    }
+
+    fn task(state: &str) -> ToolResult {
+        let status = format!(r#"{{"state":"{state}","message":{{"parts":[{{"text":"why"}}]}}}}"#);
+        let artifacts = r#"[{"artifactId":"a","parts":[{"text":"half"}]}]"#;
+        answered(&format!(r#"{{"id":"t","contextId":"c","status":{status},"artifacts":{artifacts}}}"#))
+    }
+
+    fn texts(result: &ToolResult) -> Vec<String> {
+        result.content().iter().filter_map(Content::text).collect()
+    }
+
+    #[test]
+    fn what_an_agent_did_not_do_is_an_error_that_says_why_first() {
+        for state in ["failed", "canceled", "rejected", "auth-required", "TASK_STATE_FAILED"] {
+            let result = task(state);
+            assert_eq!(
+                (result.is_error(), texts(&result)),
+                (true, vec!["why".into(), "half".into()]),
+                "{state}"
+            );
+        }
+        for state in ["completed", "working", "input-required", "TASK_STATE_COMPLETED", "unheard-of"] {
+            let result = task(state);
+            assert_eq!((result.is_error(), texts(&result)), (false, vec!["half".into()]), "{state}");
+        }
+    }
+
+    #[test]
+    fn parts_lie_where_they_came_and_the_first_of_data_is_what_is_structured() {
+        let result = answered(
+            r#"{"messageId":"m","role":"agent","parts":[{"text":"plain"},{"data":{"a":1}},{"data":[2]},{}]}"#,
+        );
+        let content = result.content();
+        let names: Vec<_> = content.iter().map(|piece| piece.type_name().unwrap_or_default()).collect();
+        assert_eq!(names, ["text", "data", "data", ""]);
+        assert_eq!(result.structured().map(|node| node.raw()), Some(r#"{"a":1}"#.into()));
+        let whole = result.node().expect("a message").raw();
+        for piece in &content[..3] {
+            let bytes = piece.payload().expect("bytes").into_bytes().expect("in one piece");
+            assert!(whole.as_ptr_range().contains(&bytes.as_ptr()), "{piece:?}");
+        }
+        assert_eq!(*content[3].payload().expect_err("nothing").kind(), ErrorKind::WrongKind);
+    }
+
+    #[test]
+    fn a_link_is_fetched_as_a_peer_named_it_and_nothing_else_is_one() {
+        let uris = ["https://a.example/x", "data:,x", "file:///etc/passwd", "peer://x", ""];
+        let parts = uris.map(|uri| format!(r#"{{"url":"{uri}"}}"#)).join(",");
+        let result =
+            answered(&format!(r#"{{"messageId":"m","role":"agent","parts":[{parts},{{"text":"x"}}]}}"#));
+        let links: Vec<_> = result
+            .content()
+            .iter()
+            .map(|piece| piece.link().map_err(|error| format!("{:?}", error.kind())))
+            .collect();
+        let found: Vec<_> =
+            links.iter().map(|link| link.as_ref().map_or_else(String::as_str, |_| "")).collect();
+        assert_eq!(found, ["", "", "", "InvalidRequest", "InvalidRequest", "WrongKind"]);
+    }
 }
