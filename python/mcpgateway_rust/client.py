@@ -81,7 +81,8 @@ class RequestOptions(TypedDict, total=False):
         to_file: A path that the reply's body is received into; the file appears once it is complete.
         progress: Counts the bytes while the call runs.
         guard: Instead of the client's.
-        from_peer: Whether the URL came from a peer, and so is guarded even if the client has no guard.
+        from_peer: Whether the URL came from a peer, and so is guarded even if the client has no guard; of the
+            client's headers it gets those alone that a redirect to another origin does.
     """
 
     headers: HeadersLike | None

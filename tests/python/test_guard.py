@@ -115,6 +115,21 @@ def test_a_refusal_says_what_was_refused_and_why(scheme: str) -> None:
     assert "secret" not in str(refused.value)
 
 
+def test_the_headers_of_a_client_are_not_for_whom_a_peer_names() -> None:
+    headers = {"authorization": "Bearer canary", "x-tenant": "canary", "accept": "text/plain", "user-agent": "gateway"}
+    with (
+        HostileServer(answer(b"here")) as server,
+        Client(headers=headers, guard=Guard(allow=["127.0.0.1"]), timeouts=SHORT) as client,
+    ):
+        client.get(server.url, from_peer=True, headers={"x-ticket": "for this URL"})
+        client.get(server.url)
+        named_by_peer, named_by_caller = server.heads
+    assert b"canary" not in named_by_peer.raw
+    expected = ["text/plain", "gateway", "for this URL"]
+    assert [named_by_peer.header(name) for name in ("accept", "user-agent", "x-ticket")] == expected
+    assert [named_by_caller.header(name) for name in headers] == list(headers.values())
+
+
 @pytest.mark.parametrize("entry", ["", "http://a", "a:80", "10.0.0.0/33", "*", "a/b"])
 def test_an_entry_that_would_never_hold_is_refused_by_the_client(entry: str) -> None:
     for guard in (Guard(allow=[entry]), Guard(deny=[entry])):

@@ -44,9 +44,13 @@ pub(super) struct SentBody {
 }
 
 impl Attempt {
-    /// Make the body, where it has yet to be made, and put the headers of the client beside its own.
+    /// Make the body, where it has yet to be made, and put the headers of the client beside its own. They are for
+    /// whom the caller chose: to where a peer says, go those alone that any other origin gets.
     pub(super) async fn prepare(request: Request, defaults: &HeaderMap) -> Result<Self> {
-        let mut headers = defaults.clone();
+        let mut headers = match request.given_by {
+            GivenBy::Caller => defaults.clone(),
+            GivenBy::Peer => keep_only(defaults, &ACROSS_ORIGINS),
+        };
         let mut last = None;
         for (name, value) in request.headers {
             if let Some(name) = name {

@@ -216,7 +216,7 @@ impl Request {
     }
 
     /// The same request, whose URL a peer gave, in a card, a part or a link: guarded, if need be by the
-    /// default guard.
+    /// default guard, and without the headers of the client, which may be credentials.
     #[must_use]
     pub fn from_peer(mut self) -> Self {
         self.given_by = GivenBy::Peer;

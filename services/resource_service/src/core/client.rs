@@ -200,7 +200,8 @@ impl Fetch {
         self
     }
 
-    /// The same, whose URI a peer gave, as in a part or a link: guarded, and never a file of this host.
+    /// The same, whose URI a peer gave, as in a part or a link: guarded, without the headers of the client, and never a
+    /// file of this host.
     #[must_use]
     pub fn from_peer(mut self) -> Self {
         self.given_by = GivenBy::Peer;
