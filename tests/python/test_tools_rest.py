@@ -161,6 +161,13 @@ async def test_a_guarded_tool_calls_only_what_it_may(rest: RestPeer) -> None:
     assert (await call(f"{rest.url}/text", guard=Guard(allow=["127.0.0.0/8"]))).text == "naïve text"
 
 
+@pytest.mark.parametrize("option", [{"guard": Guard()}, {"from_peer": True}])
+async def test_a_guard_that_would_not_hold_is_refused(rest: RestPeer, option: Any) -> None:
+    async with AsyncRestTool(f"{rest.url}/text", timeouts=BRIEF) as tool:
+        with pytest.raises(TypeError, match="guard"):
+            await tool.call(**option)
+
+
 async def test_a_redirect_to_an_address_that_is_refused_is_refused(rest: RestPeer) -> None:
     guard = Guard(allow=["127.0.0.1"])
     with pytest.raises(AddressRefused):

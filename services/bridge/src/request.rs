@@ -132,6 +132,11 @@ impl RequestOptions {
                 "body, mutation, into and to_file belong to plain requests: leave them out here",
             ));
         }
+        if self.guard.is_some() || self.from_peer {
+            return Err(PyTypeError::new_err(
+                "guard and from_peer are not for one call here: pass the guard to the client",
+            ));
+        }
         let Self { headers, timeouts, limits, progress, .. } = self;
         Ok(CallSettings { headers, timeouts, limits, progress })
     }
