@@ -470,3 +470,21 @@ def test_what_a_peer_names_is_guarded_in_all_its_requests() -> None:
         assert bytes(allowed.body) == BODY
     with client(guard=Guard()) as resources, pytest.raises(AddressRefused):
         resources.fetch("http://localhost/")
+
+
+@pytest.mark.parametrize("scope", ["private", "public"])
+def test_what_is_kept_is_not_found_by_whom_the_guard_would_refuse(scope: str, tmp_path: Path) -> None:
+    reply, loopback = (
+        answer(b"internal", headers=[("cache-control", f"{scope}, max-age=600")]),
+        Guard(allow=["127.0.0.1"]),
+    )
+    with HostileServer(reply) as server, cached(tmp_path / "spool") as resources:
+        assert [resources.fetch(server.url).came_from for _ in range(2)] == ["network", "cache"]
+        for refused in ({"from_peer": True}, {"guard": Guard()}, {"from_peer": True, "guard": Guard()}):
+            options: dict[str, Any] = refused
+            with pytest.raises(AddressRefused):
+                resources.fetch(server.url, **options)
+        allowed = [resources.fetch(server.url, from_peer=True, guard=loopback) for _ in range(2)]
+        assert [resource.came_from for resource in allowed] == ["network", "cache"]
+        with pytest.raises(AddressRefused):
+            resources.fetch(server.url, from_peer=True)

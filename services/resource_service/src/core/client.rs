@@ -248,9 +248,23 @@ impl Fetch {
         &self.progress
     }
 
+    /// By what it is kept: its URI, and who may connect to where it is. What one guard lets pass, and it was kept for
+    /// that, another one that would refuse it must not find.
+    fn name(&self, client: &Client) -> String {
+        let guard = self.guard.as_ref().or(client.options().guard.as_ref());
+        match (guard, self.is_from_peer()) {
+            (None, false) => self.uri.clone(),
+            (guard, is_from_peer) => format!("{guard:?} {is_from_peer} {}", self.uri),
+        }
+    }
+
     /// All that makes one caller's resource another than the next one's.
     fn credentials(&self, client: &Client) -> Vec<u8> {
         [lines_of(&client.options().headers), lines_of(&self.headers)].join(&b'|')
+    }
+
+    fn is_from_peer(&self) -> bool {
+        !matches!(self.given_by, GivenBy::Caller)
     }
 }
 
@@ -311,7 +325,7 @@ impl ResourceClient {
         match &fetch.place {
             Place::Http => self.fetch_http(&fetch).await,
             Place::Data => runtime::blocking(move || from_data(&fetch)).await?,
-            Place::File(_) if !matches!(fetch.given_by, GivenBy::Caller) => {
+            Place::File(_) if fetch.is_from_peer() => {
                 Err(Error::new(ErrorKind::Denied, "a peer named a file of this host"))
             }
             Place::File(url) => {
@@ -331,7 +345,8 @@ impl ResourceClient {
                 }
             };
         };
-        let key = Key::new(cache.tenant(), &fetch.uri, &fetch.credentials(&self.shared.client));
+        let client = &self.shared.client;
+        let key = Key::new(cache.tenant(), &fetch.name(client), &fetch.credentials(client));
         let (searched, wanted) = (cache.clone(), key.clone());
         let found = runtime::blocking(move || searched.find(&wanted)).await?;
         match found {
