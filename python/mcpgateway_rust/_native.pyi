@@ -1287,6 +1287,21 @@ class RestEndpoint:
         **options: Any,
     ) -> Any: ...
 
+def call_agent(
+    agent: Agent,
+    blocking: bool,
+    arguments: Mapping[str, Any],
+    *,
+    finish: Finish | None = None,
+    task_id: str | None = None,
+    context_id: str | None = None,
+    configuration: Any = None,
+    metadata: Any = None,
+    token: Any = None,
+    **options: Any,
+) -> Any:
+    """Call an agent as a tool."""
+
 @final
 class ToolCalling:
     """A call of a tool under way."""
@@ -1346,7 +1361,10 @@ class ToolResult:
         """Whether the tool itself failed; its content then says why."""
     @property
     def node(self) -> Node | None:
-        """The whole result; None of a reply that is not JSON."""
+        """The whole result, of an agent its task or message; None of a reply that is not JSON."""
+    @property
+    def reply(self) -> AgentReply | None:
+        """The agent's reply, if an agent was called: the state of its task, its ids, its artifacts."""
     @property
     def status(self) -> int:
         """The status of the HTTP reply."""
@@ -1363,7 +1381,10 @@ class Content:
 
     @property
     def type(self) -> str | None:
-        """`"text"`, `"image"`, `"audio"`, `"resource_link"`, `"resource"`, or what else the server says."""
+        """`"text"`, `"image"`, `"audio"`, `"resource_link"`, `"resource"`, or what else the server says.
+
+        JSON of an agent is `"data"`.
+        """
     @property
     def text(self) -> str | None:
         """The text of a text, or of an embedded resource that is one."""
@@ -1389,7 +1410,7 @@ class Content:
         """The name of a resource."""
     @property
     def node(self) -> Node | None:
-        """All of it, as an MCP server says it; None of a plain reply."""
+        """All of it, as an MCP server or an agent says it; None of a plain reply."""
 
 @final
 class Resource:

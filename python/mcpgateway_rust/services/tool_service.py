@@ -1,4 +1,4 @@
-"""Call tools with arguments and results of any size: MCP servers of both generations, and plain HTTP endpoints.
+"""Call tools with arguments and results of any size: MCP servers of both generations, plain HTTP endpoints, agents.
 
 What a tool answers is looked into where it lies: `result.structured` and `result.content[0].payload_async()` build
 nothing that nobody asked for.
@@ -17,8 +17,13 @@ from mcpgateway_rust._native import Content, Node, Payload, Progress, ServerRequ
 from mcpgateway_rust._types import Buffer, HeadersLike, Limits, Timeouts
 from mcpgateway_rust.client import AsyncClient, Client, ClientOptions
 from mcpgateway_rust.exceptions import GatewayError
+from mcpgateway_rust.services._agents import AgentOptions, SendOptions
+from mcpgateway_rust.services._native_a2a import A2AClient, AsyncA2AClient
 
 __all__ = [
+    "AgentTool",
+    "AgentToolOptions",
+    "AsyncAgentTool",
     "AsyncRestTool",
     "AsyncToolClient",
     "CallOptions",
@@ -89,7 +94,14 @@ class ToolOptions(CallOptions, FinishOptions, total=False):
     """What may be set for one call of a tool; see `CallOptions` and `FinishOptions`."""
 
 
-def _split(options: ToolOptions) -> tuple[_native.Finish | None, dict[str, Any]]:
+class AgentToolOptions(SendOptions, FinishOptions, total=False):
+    """What may be set for one call of an agent; see `a2a_service.SendOptions` and `FinishOptions`.
+
+    A task that asks for more is continued by another call with its `task_id` and `context_id`: see `ToolResult.reply`.
+    """
+
+
+def _split(options: ToolOptions | AgentToolOptions) -> tuple[_native.Finish | None, dict[str, Any]]:
     """What is done with the result, and what holds for the call."""
     call: dict[str, Any] = dict(options)
     wanted = {name: call.pop(name, None) for name in FinishOptions.__annotations__}
@@ -553,6 +565,81 @@ class RestTool:
     def close(self) -> None:
         """Refuse further calls; those under way go on."""
         self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncAgentTool:
+    """A tool that is an A2A agent, for asyncio and uvloop.
+
+    Args:
+        url: The agent, as for `AsyncA2AClient`.
+        **options: See `mcpgateway_rust.services.a2a_service.AgentOptions`.
+    """
+
+    def __init__(self, url: str, **options: Unpack[AgentOptions]) -> None:
+        self._agent = AsyncA2AClient(url, **options)
+
+    async def call(self, arguments: Mapping[str, Any], **options: Unpack[AgentToolOptions]) -> ToolResult:
+        """Send the agent one message that is made of the arguments, and await what comes of it.
+
+        A part of its answer is a piece of `result.content`: `"text"`; bytes as `"image"`, `"audio"` or `"resource"`, by
+        their media type; a url as `"resource_link"`, for `AsyncResourceClient.follow`; JSON as `"data"`, the first of
+        which is `result.structured`. Nothing is decoded or copied before somebody asks. A task that failed, was
+        cancelled or rejected, or wants credentials is `result.is_error`; `result.reply` has its state and ids.
+
+        Args:
+            arguments: A str is a text part; a buffer is a raw part with the argument's name, borrowed until it is sent
+                and base64 while it is; a `Part` is itself; all else is a member of one data part at the end.
+            **options: See `AgentToolOptions`.
+
+        Raises:
+            InvalidRequest: There is no argument.
+            RpcError: The agent answered with an error; subclasses such as `TaskNotFound` say which.
+            GatewayError: Anything else; see `AsyncA2AClient.send`.
+        """
+        finish, call = _split(options)
+        credentials = self._agent._credentials()
+        native = _native.call_agent(self._agent._agent, False, arguments, finish=finish, **credentials, **call)
+        result: ToolResult = (await native).take()
+        return result
+
+    async def aclose(self) -> None:
+        """Refuse further calls; those under way go on."""
+        await self._agent.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class AgentTool:
+    """A tool that is an A2A agent, for threads: calls block without the GIL. Else as `AsyncAgentTool`."""
+
+    def __init__(self, url: str, **options: Unpack[AgentOptions]) -> None:
+        self._agent = A2AClient(url, **options)
+
+    def call(self, arguments: Mapping[str, Any], **options: Unpack[AgentToolOptions]) -> ToolResult:
+        """Send the agent one message that is made of the arguments, and wait; see `AsyncAgentTool.call`."""
+        finish, call = _split(options)
+        credentials = self._agent._credentials
+        native = _native.call_agent(self._agent._agent, True, arguments, finish=finish, **credentials, **call)
+        result: ToolResult = native.take()
+        return result
+
+    def close(self) -> None:
+        """Refuse further calls; those under way go on."""
+        self._agent.close()
 
     def __enter__(self) -> Self:
         return self

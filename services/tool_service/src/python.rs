@@ -1,9 +1,12 @@
 //! The binding: convert, call, convert.
 
+mod agent;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use a2a_service::python::AgentReply;
 use mcpgateway_bridge::{
     Delivery, IntoPyResult, JsonText, NativeClient, PyNode, PyPayload, PyTransfer, RequestOptions, guard,
     json_text, run, shared_client, to_py_err,
@@ -653,6 +656,12 @@ impl PyToolResult {
         self.0.node().map(|node| PyNode::convert(py, node)).transpose()
     }
 
+    /// The agent's reply, if an agent was called.
+    #[getter]
+    fn reply(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.0.reply().cloned().map(|reply| AgentReply::convert(py, reply)).transpose()
+    }
+
     /// The text of all pieces that are texts, one after the other.
     #[getter]
     fn text<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
@@ -748,6 +757,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<NativeToolServer>()?;
     module.add_class::<NativeCalling>()?;
     module.add_class::<NativeRest>()?;
+    module.add_function(wrap_pyfunction!(agent::call_agent, module)?)?;
     module.add_class::<PyFinish>()?;
     module.add_class::<PyAsked>()?;
     module.add_class::<PyTool>()?;

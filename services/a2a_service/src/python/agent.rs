@@ -43,8 +43,17 @@ fn run<T: Send + 'static>(
 }
 
 impl NativeAgent {
-    /// What belongs to this call alone.
-    fn ask(
+    /// The agent.
+    #[must_use]
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    /// What belongs to this call alone: `token` gives tokens, `options` are those of a request.
+    ///
+    /// # Errors
+    /// `TypeError` or `ValueError` for options that are none, or have no place here.
+    pub fn ask(
         &self,
         py: Python<'_>,
         token: Option<Py<PyAny>>,

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use mcpgateway_bridge::{TextContent, json_from, open_file, payload_from, text_from};
+use mcpgateway_bridge::{
+    PyNode, PyPayload, TextContent, is_json, json_from, open_file, payload_from, text_from,
+};
 use mcpgateway_engine::http::Mutation;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -223,24 +225,42 @@ fn guessed_type(py: Python<'_>, name: &str) -> PyResult<Option<String>> {
     Ok(guessed.extract::<(Option<String>, Option<String>)>()?.0)
 }
 
+/// The part that a value on its own stands for, and what happens when the owner of its buffer writes to it: a `Part` as
+/// it is, a str as text, a buffer as bytes. None for all else, nodes of JSON among it.
+///
+/// # Errors
+/// `UnsupportedBuffer` when a buffer has no bytes.
+pub fn part_of(value: &Bound<'_, PyAny>) -> PyResult<Option<(Part, Mutation)>> {
+    if let Some(PyPart { part, mutation }) = part_or_text(value)? {
+        return Ok(Some((part, mutation)));
+    }
+    let is_buffer = is_json(value) && !value.is_instance_of::<PyNode>();
+    if !is_buffer && !value.is_instance_of::<PyPayload>() {
+        return Ok(None);
+    }
+    let (bytes, mutation) = payload_from(value)?;
+    Ok(Some((Part::raw(bytes), mutation)))
+}
+
+fn part_or_text(value: &Bound<'_, PyAny>) -> PyResult<Option<PyPart>> {
+    if let Ok(part) = value.cast::<PyPart>() {
+        return Ok(Some(part.get().clone()));
+    }
+    if value.is_instance_of::<PyString>() {
+        return PyPart::text(value, None, None, None).map(Some);
+    }
+    Ok(None)
+}
+
 /// A list of parts, each a `Part` or a str; or one of these.
 fn parts_from(value: &Bound<'_, PyAny>) -> PyResult<(Vec<Part>, Mutation)> {
-    let one = |value: &Bound<'_, PyAny>| -> PyResult<Option<PyPart>> {
-        if let Ok(part) = value.cast::<PyPart>() {
-            return Ok(Some(part.get().clone()));
-        }
-        if value.is_instance_of::<PyString>() {
-            return PyPart::text(value, None, None, None).map(Some);
-        }
-        Ok(None)
-    };
-    if let Some(part) = one(value)? {
+    if let Some(part) = part_or_text(value)? {
         return Ok((vec![part.part], part.mutation));
     }
     let what = || PyTypeError::new_err("parts: pass a list of Part or str");
     let (mut parts, mut mutation) = (Vec::new(), Mutation::Borrow);
     for part in value.try_iter().map_err(|_| what())? {
-        let part = one(&part?)?.ok_or_else(what)?;
+        let part = part_or_text(&part?)?.ok_or_else(what)?;
         mutation = strictest(mutation, part.mutation);
         parts.push(part.part);
     }
@@ -250,7 +270,9 @@ fn parts_from(value: &Bound<'_, PyAny>) -> PyResult<(Vec<Part>, Mutation)> {
     Ok((parts, mutation))
 }
 
-fn strictest(one: Mutation, other: Mutation) -> Mutation {
+/// Of what happens when either of two buffers is written to, what holds for both.
+#[must_use]
+pub fn strictest(one: Mutation, other: Mutation) -> Mutation {
     match (one, other) {
         (Mutation::Borrow, other) => other,
         (Mutation::Snapshot, _) | (_, Mutation::Snapshot) => Mutation::Snapshot,
@@ -272,7 +294,7 @@ pub(super) fn draft_from(value: &Bound<'_, PyAny>) -> PyResult<(Draft, Mutation)
         let (parts, mutation) = parts_from(value)?;
         return Ok((Draft::Message(Message::new(parts)), mutation));
     }
-    if value.cast::<PyMapping>().is_err() && !mcpgateway_bridge::is_json(value) {
+    if value.cast::<PyMapping>().is_err() && !is_json(value) {
         let kind = value.get_type();
         return Err(PyTypeError::new_err(format!(
             "{kind} is no message: pass a str, a Message, parts, a dict, or a buffer of JSON"

@@ -5,6 +5,10 @@ mod message;
 mod reply;
 mod token;
 
+pub use agent::NativeAgent;
+pub use message::{part_of, strictest};
+pub use reply::AgentReply;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -239,11 +243,11 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(invoke_agent_async, module)?)?;
     module.add_function(wrap_pyfunction!(invoke_many, module)?)?;
     module.add_function(wrap_pyfunction!(serve, module)?)?;
-    module.add_class::<agent::NativeAgent>()?;
+    module.add_class::<NativeAgent>()?;
     module.add_class::<agent::NativeStream>()?;
     module.add_class::<message::PyPart>()?;
     module.add_class::<message::PyMessage>()?;
-    module.add_class::<reply::AgentReply>()?;
+    module.add_class::<AgentReply>()?;
     module.add_class::<reply::ReplyPart>()?;
     module.add_class::<reply::PyAgentEvent>()?;
     module.add_class::<reply::PyArtifact>()?;

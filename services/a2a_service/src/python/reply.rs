@@ -38,7 +38,11 @@ impl AgentReply {
         Self { item: reply.item(), reply }
     }
 
-    pub(super) fn convert(py: Python<'_>, reply: core::AgentReply) -> PyResult<Py<PyAny>> {
+    /// `reply` as a Python object.
+    ///
+    /// # Errors
+    /// `MemoryError` when there is no memory for it.
+    pub fn convert(py: Python<'_>, reply: core::AgentReply) -> PyResult<Py<PyAny>> {
         Ok(Py::new(py, Self::of(reply))?.into_any())
     }
 }
