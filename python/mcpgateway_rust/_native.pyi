@@ -1406,6 +1406,9 @@ class Content:
     def uri(self) -> str | None:
         """The address of a resource."""
     @property
+    def link(self) -> str | None:
+        """The address that it leads to; None if it is no link. To fetch it: `AsyncResourceClient.follow`."""
+    @property
     def name(self) -> str | None:
         """The name of a resource."""
     @property

@@ -1,7 +1,9 @@
-"""A2A agents as tools, by agents of the official SDK."""
+"""A2A agents as tools, by agents of the official SDK; and what the links of tools and agents lead to."""
 
 import asyncio
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from mcpgateway_rust import Document, Guard, Timeouts
 from mcpgateway_rust.exceptions import (
     AddressRefused,
+    Denied,
     GatewayTimeout,
     HTTPStatusError,
     InvalidRequest,
@@ -17,13 +20,17 @@ from mcpgateway_rust.exceptions import (
     RpcError,
     WrongKind,
 )
-from mcpgateway_rust.services.a2a_service import Part
-from mcpgateway_rust.services.tool_service import AgentTool, AsyncAgentTool, ToolResult
+from mcpgateway_rust.services.a2a_service import AsyncA2AClient, Part
+from mcpgateway_rust.services.resource_service import AsyncResourceClient, ResourceClient
+from mcpgateway_rust.services.tool_service import AgentTool, AsyncAgentTool, AsyncToolClient, Content, ToolResult
 from support.a2a_calls import HOW
 from support.a2a_peer import BINDINGS, A2APeer, raw_of, sha256, text_of
+from support.hostile import Connection, HostileServer, answer, response
+from support.mcp_peer import McpPeer
 
 BRIEF = Timeouts(connect=10, first_byte=20, idle=20, total=40)
 """So that a mistake is a failure and not a hang."""
+LOOPBACK = Guard(allow=["127.0.0.1"])
 every_binding = pytest.mark.parametrize("binding", BINDINGS)
 both_ways = pytest.mark.parametrize("how", HOW)
 
@@ -103,7 +110,9 @@ async def test_parts_are_pieces_of_content(binding: str, how: str, a2a: A2APeer)
     )
     assert (raw.mime_type, raw.name, raw.text) == ("application/octet-stream", "raw.bin", None)
     assert bytes(raw.payload()) == raw_of(100)
-    assert (link.uri, link.mime_type, link.name) == ("https://example.com/a.bin", "image/png", "a.png")
+    assert (link.uri, link.link, link.mime_type, link.name) == (
+        "https://example.com/a.bin", "https://example.com/a.bin", "image/png", "a.png",
+    )  # fmt: skip
     with pytest.raises(WrongKind):
         link.payload()
     assert result.structured is not None
@@ -175,3 +184,131 @@ async def test_credentials_and_the_guard_are_those_of_the_client(a2a: A2APeer) -
     async with AsyncAgentTool(a2a.url("bare"), guard=Guard(), timeouts=BRIEF) as tool:
         with pytest.raises(AddressRefused):
             await tool.call({"text": "hello"})
+
+
+# ---- Links
+
+
+async def link_of_an_agent(url: str, a2a: A2APeer) -> Content:
+    """A link in what an agent answered."""
+    (link,) = (await call(a2a.url("jsonrpc-1.0"), {"link": Part.url(url)})).content
+    return link
+
+
+async def link_of_a_tool(url: str, mcp_2: McpPeer) -> Content:
+    """A link in what a tool answered."""
+    async with AsyncToolClient(mcp_2.url, timeouts=BRIEF) as tools:
+        (link,) = (await tools.call("link", {"uri": url})).content
+    return link
+
+
+async def part_of_an_agent(url: str, a2a: A2APeer) -> Any:
+    """A part of what an agent said."""
+    async with AsyncA2AClient(a2a.url("http-1.0"), timeouts=BRIEF) as agent:
+        (part,) = (await agent.send([Part.url(url)])).parts
+    return part
+
+
+@pytest.fixture(params=[link_of_an_agent, link_of_a_tool, part_of_an_agent])
+def linked(request: pytest.FixtureRequest) -> Callable[[str], Any]:
+    """Makes a peer say a link to a URL, in each way in which one can."""
+    (name,) = [name for name in inspect.signature(request.param).parameters if name != "url"]
+    peer = request.getfixturevalue(name)
+    return lambda url: request.param(url, peer)
+
+
+async def test_a_link_to_an_internal_address_is_refused(linked: Callable[[str], Any]) -> None:
+    with HostileServer(answer(b"secret")) as server:
+        link = await linked(server.url)
+        for guard in (None, Guard(), Guard(only_from_peers=True)):
+            async with AsyncResourceClient(guard=guard, timeouts=BRIEF) as resources:
+                with pytest.raises(AddressRefused) as refused:
+                    await resources.follow(link)
+            assert refused.value.sent == "no"
+        assert server.connections == []
+
+
+async def test_a_link_to_an_address_that_is_allowed_is_fetched(linked: Callable[[str], Any]) -> None:
+    with HostileServer(answer(b"a document")) as server:
+        link = await linked(server.url)
+        async with AsyncResourceClient(guard=LOOPBACK, timeouts=BRIEF) as resources:
+            assert bytes((await resources.follow(link)).body) == b"a document"
+        async with AsyncResourceClient(timeouts=BRIEF) as resources:
+            assert bytes((await resources.follow(link, guard=LOOPBACK)).body) == b"a document"
+        with ResourceClient(guard=LOOPBACK, timeouts=BRIEF) as blocking:
+            resource = await asyncio.to_thread(blocking.follow, link)
+    assert (bytes(resource.body), resource.came_from) == (b"a document", "network")
+
+
+async def test_a_link_that_redirects_to_an_internal_address_is_refused(linked: Callable[[str], Any]) -> None:
+    def redirect(connection: Connection) -> None:
+        while True:
+            connection.read_head()
+            connection.send(response(status="302 Found", headers=[("location", inside.url)]))
+
+    with HostileServer(answer(b"inside"), host="127.0.0.2") as inside, HostileServer(redirect) as front:
+        link = await linked(front.url)
+        async with AsyncResourceClient(guard=LOOPBACK, follow_redirects=True, timeouts=BRIEF) as resources:
+            with pytest.raises(AddressRefused) as refused:
+                await resources.follow(link)
+            assert (refused.value.sent, inside.connections) == ("yes", [])
+            allowed = Guard(allow=["127.0.0.0/8"])
+            assert bytes((await resources.follow(link, guard=allowed)).body) == b"inside"
+
+
+async def test_the_headers_of_a_client_are_not_for_whom_a_peer_names(linked: Callable[[str], Any]) -> None:
+    secrets = {"authorization": "Bearer canary", "x-tenant": "canary", "user-agent": "gateway"}
+    with HostileServer(answer(b"a document")) as server:
+        link = await linked(server.url)
+        async with AsyncResourceClient(guard=LOOPBACK, headers=secrets, timeouts=BRIEF) as resources:
+            await resources.follow(link)
+            await resources.follow(link, headers={"x-ticket": "for this link"})
+            await resources.fetch(server.url)
+        followed, with_its_own, fetched = server.heads
+    assert b"canary" not in followed.raw + with_its_own.raw
+    assert [followed.header("user-agent"), with_its_own.header("x-ticket")] == ["gateway", "for this link"]
+    assert fetched.header("x-tenant") == "canary"
+
+
+async def test_a_link_never_leads_to_a_file_of_this_host(linked: Callable[[str], Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("secret")
+    link = await linked((tmp_path / "file").as_uri())
+    async with AsyncResourceClient(roots=[tmp_path], guard=LOOPBACK, timeouts=BRIEF) as resources:
+        assert (await resources.fetch((tmp_path / "file").as_uri())).text == "secret"
+        with pytest.raises(Denied):
+            await resources.follow(link)
+
+
+async def test_a_link_that_is_its_own_data_is_decoded(linked: Callable[[str], Any]) -> None:
+    async with AsyncResourceClient(timeouts=BRIEF) as resources:
+        resource = await resources.follow(await linked("data:text/plain,a%20b"))
+    assert (resource.text, resource.came_from) == ("a b", "data")
+
+
+async def test_a_link_by_a_scheme_of_the_server_is_for_its_server(mcp_2: McpPeer) -> None:
+    link = await link_of_a_tool("peer://hello", mcp_2)
+    async with AsyncResourceClient(timeouts=BRIEF) as resources:
+        with pytest.raises(InvalidRequest, match="peer"):
+            await resources.follow(link)
+        assert link.link is not None
+        assert (await resources.read(mcp_2.url, link.link))[0].text == "peer://hello"
+
+
+async def test_what_is_no_link_cannot_be_followed(a2a: A2APeer, mcp_2: McpPeer) -> None:
+    async with AsyncToolClient(mcp_2.url, timeouts=BRIEF) as tools:
+        contents = (await tools.call("contents", {"length": 3})).content
+    pieces = [piece for piece in contents if piece.type != "resource_link"]
+    pieces += (await call(a2a.url("jsonrpc-1.0"), {"text": "hello"})).content
+    assert len(pieces) == 6
+    with ResourceClient(timeouts=BRIEF) as resources:
+        for piece in pieces:
+            assert piece.link is None
+            with pytest.raises(WrongKind) as raised:
+                resources.follow(piece)
+            assert raised.value.sent == "no"
+        text: Any = "http://127.0.0.1/"
+        with pytest.raises(TypeError, match="from_peer"):
+            resources.follow(text)
+        again: Any = {"from_peer": False}
+        with pytest.raises(TypeError, match="from_peer"):
+            resources.follow(contents[3], **again)

@@ -149,6 +149,11 @@ async def contents(call: Call) -> Wire:
     }
 
 
+@tool("A link to a resource, wherever that is", uri=TEXT)
+async def link(call: Call) -> Wire:
+    return {"content": [{"type": "resource_link", "uri": call.arguments["uri"], "name": "linked"}]}
+
+
 @tool("Fails, as a tool does", message=TEXT)
 async def fail(call: Call) -> Wire:
     return text_result(call.arguments["message"], isError=True)

@@ -18,14 +18,16 @@ from types import TracebackType
 from typing import Self, TypedDict, Unpack
 
 from mcpgateway_rust import _native
-from mcpgateway_rust._native import Node, Progress, Resource, Spool
+from mcpgateway_rust._native import Content, Node, Progress, ReplyPart, Resource, Spool
 from mcpgateway_rust._types import FilePath, Guard, HeadersLike, Limits, Timeouts, _check_count, _check_seconds
 from mcpgateway_rust.client import AsyncClient, Client, ClientOptions
+from mcpgateway_rust.exceptions import WrongKind
 
 __all__ = [
     "AsyncResourceClient",
     "Cache",
     "FetchOptions",
+    "FollowOptions",
     "ReadOptions",
     "Resource",
     "ResourceClient",
@@ -71,7 +73,7 @@ class Cache:
         _check_seconds("keep_for", self.keep_for)
 
 
-class FetchOptions(TypedDict, total=False):
+class FollowOptions(TypedDict, total=False):
     """What may be set for one resource; all keyword-only.
 
     Attributes:
@@ -79,7 +81,6 @@ class FetchOptions(TypedDict, total=False):
         timeouts: Instead of the client's; `total` holds for all requests of the resource together.
         limits: Instead of the client's; `max_response_bytes` holds for the whole resource, files included.
         guard: Instead of the client's.
-        from_peer: Whether a peer gave the URI, in a part or a link: guarded, and never a file of this host.
         progress: Counts the bytes while the call runs.
         reload: Whether its server is asked even if a fresh one is kept.
     """
@@ -88,9 +89,19 @@ class FetchOptions(TypedDict, total=False):
     timeouts: Timeouts | None
     limits: Limits | None
     guard: Guard | None
-    from_peer: bool
     progress: Progress | None
     reload: bool
+
+
+class FetchOptions(FollowOptions, total=False):
+    """What may be set for one resource whose URI may be the caller's own; see `FollowOptions`.
+
+    Attributes:
+        from_peer: Whether a peer gave the URI, in a part or a link: guarded, without the headers of the client, and
+            never a file of this host.
+    """
+
+    from_peer: bool
 
 
 class ReadOptions(TypedDict, total=False):
@@ -162,6 +173,24 @@ class AsyncResourceClient:
         """
         return (await self._native.fetch(uri, **options)).take()
 
+    async def follow(self, link: Content | ReplyPart, **options: Unpack[FollowOptions]) -> Resource:
+        """Fetch what a tool's resource link, or a url part of an agent, leads to.
+
+        As a peer named it, the guard holds for it and for each redirect (if there is none, one that lets public
+        addresses pass), the headers of this client stay here, and no file of this host is read. A link of another
+        scheme is for `read`, at the server that gave it.
+
+        Args:
+            link: A piece of a `ToolResult`, or a part of an `AgentReply`.
+            **options: See `FollowOptions`.
+
+        Raises:
+            WrongKind: It is no link: its bytes are in it.
+            InvalidRequest: Its URI is none, or of a scheme that cannot be fetched.
+            GatewayError: As for `fetch`.
+        """
+        return await self.fetch(_target(link), from_peer=True, **options)
+
     async def read(self, server: str, uri: str, **options: Unpack[ReadOptions]) -> Resources:
         """Read the resource `uri` of the MCP server at `server`, one for each of its contents (`resources/read`).
 
@@ -226,6 +255,10 @@ class ResourceClient:
         """Fetch the resource at `uri`; see `AsyncResourceClient.fetch`."""
         return self._native.start(uri, **options).wait()
 
+    def follow(self, link: Content | ReplyPart, **options: Unpack[FollowOptions]) -> Resource:
+        """Fetch what a link of a tool or an agent leads to; see `AsyncResourceClient.follow`."""
+        return self.fetch(_target(link), from_peer=True, **options)
+
     def read(self, server: str, uri: str, **options: Unpack[ReadOptions]) -> Resources:
         """Read the resource `uri` of the MCP server at `server`; see `AsyncResourceClient.read`."""
         return self._native.read_blocking(server, uri, **options)
@@ -273,6 +306,19 @@ def expand_template(template: str, **values: TemplateValue) -> str:
         TypeError: A value is of another type.
     """
     return _native.expand_template(template, values)
+
+
+def _target(link: Content | ReplyPart) -> str:
+    match link:
+        case Content():
+            uri = link.link
+        case ReplyPart():
+            uri = link.url
+        case _:
+            raise TypeError(f"{type(link)} is no link: pass a Content or a ReplyPart, or fetch(uri, from_peer=True)")
+    if uri is None:
+        raise WrongKind("this is no link: its bytes are in it, see payload()", sent="no")
+    return uri
 
 
 def _check_options(streams: int, part_bytes: int, resumes: int) -> None:

@@ -732,6 +732,12 @@ impl PyContent {
         self.0.field("uri")
     }
 
+    /// The address that it leads to, if it is a link.
+    #[getter]
+    fn link(&self) -> Option<String> {
+        self.0.target()
+    }
+
     /// The name of a resource.
     #[getter]
     fn name(&self) -> Option<String> {
