@@ -77,8 +77,8 @@ impl RegionMut {
         Ok(())
     }
 
-    /// Make room for `additional` more bytes. Grows at least by half, and by moving page tables
-    /// rather than bytes where the system can do that.
+    /// Make room for `additional` more bytes: in an idle region of the pool, to which the bytes are copied, else by
+    /// half at least, and by moving page tables rather than bytes where the system can do that.
     ///
     /// # Errors
     /// When the system has no more memory to map, or the size is no size at all.
@@ -89,7 +89,7 @@ impl RegionMut {
         if needed <= self.capacity() {
             return Ok(());
         }
-        self.pool.clone().grow(self, needed.max(self.capacity().saturating_add(self.capacity() / 2)))
+        self.pool.clone().grow(self, needed)
     }
 
     /// Give the mapping at least `capacity` bytes; the filled bytes stay.
@@ -97,10 +97,22 @@ impl RegionMut {
         sys::grow(self.map_mut(), capacity)
     }
 
-    /// Finish: from now on the bytes never change.
+    /// Go on in `map`, which has room for what is filled; what it was in is returned.
+    pub(crate) fn move_to(&mut self, mut map: MmapMut) -> MmapMut {
+        map[..self.filled].copy_from_slice(self.filled());
+        std::mem::replace(self.map_mut(), map)
+    }
+
+    /// Finish: from now on the bytes never change. Where they are in far more room than they need, they are moved to
+    /// less.
     #[must_use]
     pub fn freeze(self) -> Region {
         Region::pooled(self, None, None)
+    }
+
+    fn fitted(self) -> Self {
+        // In a forked child the pool, and whoever may hold its lock, are the parent's.
+        if self.generation == crate::generation() { self.pool.clone().fitted(self) } else { self }
     }
 }
 
@@ -174,7 +186,7 @@ impl Region {
 
     /// A region of the pool, with its share of the budget.
     pub(crate) fn pooled(region: RegionMut, checksum: Option<u64>, charge: Option<Charge>) -> Self {
-        Self::new(Storage::Pool(region), checksum, charge)
+        Self::new(Storage::Pool(region.fitted()), checksum, charge)
     }
 
     /// A file that nobody changes, mapped; `None` where there are no bytes. The descriptor is kept only
