@@ -33,6 +33,7 @@ from mcpgateway_rust.services.tool_service import (
 from support.hostile import HostileServer, answer
 from support.mcp_peer import McpPeer, Served
 from support.mcp_server import TOOLS, rows, sample
+from support.process import run_python
 from support.waiting import wait_until
 
 BRIEF = Timeouts(connect=10, first_byte=20, idle=20, total=40)
@@ -118,6 +119,44 @@ async def test_arguments_of_every_kind_arrive_whole(tools: AsyncToolClient) -> N
         result = await tools.call("checksum", arguments)
         assert result.structured is not None, result.text
         assert result.structured.value() == expected, type(arguments)
+
+
+async def test_events_one_after_the_other_use_the_same_memory(older: Served) -> None:
+    program = """
+        import asyncio, sys
+        from mcpgateway_rust import shm
+        from mcpgateway_rust.services.tool_service import AsyncToolClient
+
+        async def main():
+            async with AsyncToolClient(sys.argv[1], protocol="2025-11-25") as tools:
+                for _ in range(4):
+                    await tools.call("text", {"length": 16 << 20})
+
+        asyncio.run(main())
+        print(shm.stats()["live_bytes"] + shm.stats()["idle_bytes"])
+    """
+    ended = run_python(program, older.url)
+    assert 16 << 20 <= int(ended.stdout) < 32 << 20, ended.stderr
+
+
+async def test_large_arguments_are_sent_from_where_they_lie(mcp: Served) -> None:
+    program = """
+        import asyncio, sys
+        from mcpgateway_rust import Payload, shm
+        from mcpgateway_rust.services.tool_service import AsyncToolClient
+
+        async def main():
+            text = b"0123456789abcdef" * (1 << 20)
+            async with AsyncToolClient(sys.argv[1], protocol=sys.argv[2]) as tools:
+                for arguments in (Payload.join([b'{"data":"', text, b'"}']), {"data": text.decode()}):
+                    told = await tools.call("checksum", arguments)
+                    print(told.structured["bytes"].value())
+
+        asyncio.run(main())
+        print(shm.stats()["misses"])
+    """
+    ended = run_python(program, mcp.url, mcp.protocol)
+    assert ended.stdout.split() == [str(16 << 20), str(16 << 20), "0"], ended.stderr
 
 
 async def test_a_buffer_within_arguments_is_sent_as_base64(tools: AsyncToolClient) -> None:

@@ -254,8 +254,8 @@ class AsyncToolClient:
         Args:
             name: The tool.
             arguments: A mapping; buffers within it are sent as base64 and nodes as they are, without a copy. Or the
-                whole JSON object: a node, or the text in a buffer, which is checked off the GIL and sent from where
-                it lies (a rope is gathered for the check).
+                whole JSON object: a node, or the text in a buffer or a rope, which is checked off the GIL and sent
+                from where it lies.
             meta: Members of `_meta`, such as `traceparent`.
             on_progress: Called with the parameters of each `notifications/progress`; awaited if it can be.
             **options: See `CallOptions` and `FinishOptions`.

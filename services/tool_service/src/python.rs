@@ -427,7 +427,7 @@ async fn opened_params(members: Vec<(String, JsonText)>) -> Result<Params> {
         let is_checked = text.is_checked();
         let json = text.open().await?;
         if !is_checked {
-            mcpgateway_engine::json::check(&json.clone().into_bytes()?, &Options::default())?;
+            mcpgateway_engine::json::check_payload(&json)?;
         }
         params = params.json(key, json);
     }

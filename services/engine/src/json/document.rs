@@ -24,7 +24,7 @@ use crate::runtime;
 pub const MAX_DEPTH: usize = 1024;
 
 /// Positions are 32 bits wide.
-const MOST_BYTES: usize = u32::MAX as usize;
+pub(super) const MOST_BYTES: usize = u32::MAX as usize;
 
 /// Strings from this length on, in bytes, are in the index.
 const LONG_STRING: usize = 1 << 10;

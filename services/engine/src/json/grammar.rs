@@ -107,6 +107,11 @@ impl<'t> Reader<'t> {
         }
     }
 
+    /// Whether a fault was seen, maybe in what was read already: positions are made some bytes ahead.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.scanner.stop().is_some()
+    }
+
     /// How many containers may be open at a time.
     pub(super) fn most_open(&self) -> usize {
         self.bounds.depth

@@ -64,7 +64,7 @@ const LONG: usize = 32;
 
 /// Bytes in front that are neither quote, backslash nor control character, by whole blocks, and all their bits.
 #[inline]
-fn plain_blocks(text: &[u8]) -> (usize, u8) {
+pub(super) fn plain_blocks(text: &[u8]) -> (usize, u8) {
     let (mut len, mut bits) = (0, 0);
     for block in text.as_chunks::<LONG>().0 {
         let stops = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;

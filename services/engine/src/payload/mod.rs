@@ -55,6 +55,14 @@ enum Segment {
     Escaped(escape::Escaped),
 }
 
+/// What a segment is.
+pub(crate) enum Part<'p> {
+    /// Bytes, where they lie.
+    Bytes(&'p [u8]),
+    /// What is encoded while it is sent, into what can stand inside of a JSON string.
+    InsideString,
+}
+
 impl Payload {
     /// A payload of `bytes`, however they are held, with the decision by which they came to be.
     #[must_use]
@@ -189,6 +197,14 @@ impl Payload {
     #[must_use]
     pub fn segments(&self) -> usize {
         self.segments.len()
+    }
+
+    /// The segments in order.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        self.segments.iter().map(|segment| match segment {
+            Segment::Bytes(bytes) => Part::Bytes(bytes),
+            Segment::Base64(_) | Segment::Escaped(_) => Part::InsideString,
+        })
     }
 
     /// The bytes in one piece, if they are.
