@@ -282,7 +282,7 @@ async def test_a_ping_of_the_server_is_answered(older: Served) -> None:
 
 async def test_designated_arguments_are_repeated_in_headers(mcp_2: McpPeer) -> None:
     async with AsyncToolClient(mcp_2.url, timeouts=BRIEF) as client:
-        arguments = {"region": " Zürich", "priority": 7, "urgent": False, "note": "not designated"}
+        arguments = {"region": " Zürich", "priority": 7, "urgent": False, "note": "not designated" * 10_000}
         result = await client.call("headers", arguments)
     assert result.structured is not None
     found = result.structured.value()
@@ -295,6 +295,13 @@ async def test_designated_arguments_are_repeated_in_headers(mcp_2: McpPeer) -> N
         "mcp-param-priority": "7",
         "mcp-param-urgent": "false",
     }
+
+
+async def test_a_designated_argument_that_no_header_can_carry_is_refused_here(mcp_2: McpPeer) -> None:
+    async with AsyncToolClient(mcp_2.url, timeouts=BRIEF) as client:
+        await client.list_tools()
+        with pytest.raises(InvalidRequest, match=r"(?i)mcp-param-region"):
+            await client.call("headers", {"region": "x" * 70_000, "priority": 7, "urgent": False, "note": ""})
 
 
 # ---- Generations and sessions

@@ -70,9 +70,15 @@ impl HeaderAnnotations {
     /// The names behind `Mcp-Param-` and the values that `arguments` have for them.
     #[must_use]
     pub fn values(&self, arguments: &Node) -> Vec<(String, String)> {
+        let of = |(name, node): (String, Node)| Some((name, written(&node)?));
+        self.nodes(arguments).into_iter().filter_map(of).collect()
+    }
+
+    /// The same names, and where in `arguments` their values are.
+    #[must_use]
+    pub fn nodes(&self, arguments: &Node) -> Vec<(String, Node)> {
         let value_at = |path: &[String]| path.iter().try_fold(arguments.clone(), |node, key| node.get(key));
-        let of = |(path, name): &(Vec<String>, String)| Some((name.clone(), written(&value_at(path)?)?));
-        self.0.iter().filter_map(of).collect()
+        self.0.iter().filter_map(|(path, name)| Some((name.clone(), value_at(path)?))).collect()
     }
 
     fn add(

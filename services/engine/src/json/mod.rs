@@ -49,7 +49,7 @@ pub use numbers::Number;
 pub use peek::{Whole, peek, peek_unless};
 pub use place::Place;
 pub use pointer::Pointer;
-pub use rope::check_payload;
+pub use rope::{Outline, check_payload};
 pub use splice::{Edit, Insert};
 pub use tape::{TAPE_FROM, TapeWalk, with_tape};
 pub use text::{quoted, unescape};

@@ -7,8 +7,9 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::document::{MAX_DEPTH, MOST_BYTES, Options, check};
+use super::document::{Document, MAX_DEPTH, MOST_BYTES, Options, check};
 use super::grammar::{Bounds, Nothing, Reader};
+use super::node::Node;
 use super::text::plain_blocks;
 use crate::error::Result;
 use crate::payload::{Part, Payload};
@@ -29,6 +30,49 @@ pub fn check_payload(text: &Payload) -> Result<()> {
         return Ok(());
     }
     check(&text.clone().into_bytes()?, &Options::default())
+}
+
+/// The document that a rope is, but for its long segments inside of strings: only the rest is gathered.
+#[derive(Debug)]
+pub struct Outline {
+    document: Document,
+    /// Where in its text segments are left out.
+    cuts: Vec<u64>,
+}
+
+impl Outline {
+    /// The outline of `text`, which is JSON. Keys are whole in it.
+    ///
+    /// # Errors
+    /// As for [`Document::parse`], and those of [`Payload::into_bytes`].
+    pub fn of(text: &Payload) -> Result<Self> {
+        let (mut machine, mut cuts, mut kept) = (Machine::default(), Vec::new(), 0);
+        let outline = text.retained(|part, len| {
+            let is_cut = machine.is_within_a_value_throughout(&part) && len >= LONG as u64;
+            if is_cut {
+                cuts.push(kept);
+            } else {
+                kept += len;
+            }
+            !is_cut
+        });
+        let document = Document::parse(outline.into_bytes()?, &Options::default())?;
+        Ok(Self { document, cuts })
+    }
+
+    /// The value of the whole text.
+    #[must_use]
+    pub fn root(&self) -> Node {
+        self.document.root()
+    }
+
+    /// Whether nothing of `value`, one of this outline, is left out.
+    #[must_use]
+    pub fn has_whole(&self, value: &Node) -> bool {
+        let start = value.offset() as u64;
+        let inside = start..start + value.span() as u64;
+        !self.cuts.iter().any(|cut| inside.contains(cut))
+    }
 }
 
 /// Where in a text the machine is.
@@ -80,6 +124,8 @@ type Step<T = ()> = std::result::Result<T, Malformed>;
 
 struct Machine {
     state: State,
+    /// How many strings have begun.
+    strings: u64,
     /// Of each open container, whether it is an object.
     open: Vec<bool>,
     /// The string is a key.
@@ -89,15 +135,23 @@ struct Machine {
     character: Unfinished,
 }
 
-impl Machine {
-    fn accepts(text: &Payload) -> bool {
-        let mut machine = Self {
+impl Default for Machine {
+    /// Before the first byte.
+    fn default() -> Self {
+        Self {
             state: State::Value { may_end: false },
+            strings: 0,
             open: Vec::new(),
             is_key: false,
             is_low: false,
             character: Unfinished::default(),
-        };
+        }
+    }
+}
+
+impl Machine {
+    fn accepts(text: &Payload) -> bool {
+        let mut machine = Self::default();
         text.parts().all(|part| machine.take(&part).is_ok()) && machine.is_at_end()
     }
 
@@ -107,6 +161,15 @@ impl Machine {
             Part::InsideString if self.state == State::InString && self.character.is_none() => Ok(()),
             Part::InsideString => Err(Malformed),
         }
+    }
+
+    /// Read `part`, and say whether it lies within one string that is a value, and begins and ends between characters.
+    fn is_within_a_value_throughout(&mut self, part: &Part<'_>) -> bool {
+        let is_within = |machine: &Self| {
+            machine.state == State::InString && !machine.is_key && machine.character.is_none()
+        };
+        let (was_within, before) = (is_within(self), self.strings);
+        self.take(part).is_ok() && was_within && is_within(self) && before == self.strings
     }
 
     fn is_at_end(&self) -> bool {
@@ -231,6 +294,7 @@ impl Machine {
 
     fn string(&mut self, is_key: bool) -> State {
         self.is_key = is_key;
+        self.strings += 1;
         State::InString
     }
 
@@ -498,5 +562,32 @@ mod tests {
         let text = b"{\"a\": [1, 2,]}";
         let refused = check_payload(&rope(text, vec![3, 9])).expect_err("a comma too many");
         assert_eq!(refused.to_string(), check(text, &Options::default()).expect_err("likewise").to_string());
+    }
+
+    #[test]
+    fn an_outline_leaves_long_segments_of_values_out_and_knows_which_values_are_whole() {
+        let long = || Payload::from("x".repeat(LONG));
+        let parts = ["{\"a\":\"1".into(), long(), "2\",\"b\":\"3\",\"".into(), long(), "\":[\"".into()];
+        let rest = [long(), long(), "\",\"\\".into(), "n".into(), "\"]}".into()];
+        let outline = Outline::of(&Payload::join(parts.into_iter().chain(rest))).expect("JSON");
+        let root = outline.root();
+        let shown =
+            |node: Node| (String::from_utf8(node.raw().to_vec()).expect("UTF-8"), outline.has_whole(&node));
+        let under_long_key = root.get(&"x".repeat(LONG)).expect("keys are whole");
+        let found = [root.get("a"), root.get("b"), under_long_key.index(0), under_long_key.index(1)];
+        assert_eq!(
+            found.map(|node| shown(node.expect("there"))),
+            [("\"12\"", false), ("\"3\"", true), ("\"\"", false), ("\"\\n\"", true)]
+                .map(|(raw, is_whole)| (raw.to_owned(), is_whole))
+        );
+        assert!(!outline.has_whole(&root));
+    }
+
+    #[test]
+    fn an_outline_of_what_lies_in_one_piece_is_all_of_it() {
+        let text = bytes::Bytes::from(format!("[\"{}\"]", "x".repeat(LONG)));
+        let outline = Outline::of(&text.clone().into()).expect("JSON");
+        assert!(outline.has_whole(&outline.root()));
+        assert_eq!(outline.root().raw().as_ptr(), text.as_ptr());
     }
 }

@@ -55,6 +55,23 @@ enum Segment {
     Escaped(escape::Escaped),
 }
 
+impl Segment {
+    fn as_part(&self) -> Part<'_> {
+        match self {
+            Self::Bytes(bytes) => Part::Bytes(bytes),
+            Self::Base64(_) | Self::Escaped(_) => Part::InsideString,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Base64(encoded) => encoded.len() as u64,
+            Self::Escaped(escaped) => escaped.len(),
+        }
+    }
+}
+
 /// What a segment is.
 pub(crate) enum Part<'p> {
     /// Bytes, where they lie.
@@ -201,10 +218,13 @@ impl Payload {
 
     /// The segments in order.
     pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        self.segments.iter().map(|segment| match segment {
-            Segment::Bytes(bytes) => Part::Bytes(bytes),
-            Segment::Base64(_) | Segment::Escaped(_) => Part::InsideString,
-        })
+        self.segments.iter().map(Segment::as_part)
+    }
+
+    /// The rope of those segments of which `is_kept`, called with each and its length, says so.
+    pub(crate) fn retained(&self, mut is_kept: impl FnMut(Part<'_>, u64) -> bool) -> Self {
+        let kept = self.segments.iter().filter(|segment| is_kept(segment.as_part(), segment.len()));
+        Self::join(kept.map(|kept| Self::of_segment(kept.clone(), kept.len(), self.decision)))
     }
 
     /// The bytes in one piece, if they are.

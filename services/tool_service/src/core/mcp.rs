@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mcpgateway_engine::http::{HeaderMap, HeaderNames};
-use mcpgateway_engine::json::{Document, Node, Options};
-use mcpgateway_engine::{Error, ErrorKind, Limits, Payload, Progress, Result, Timeouts};
+use mcpgateway_engine::json::{Kind, Node, Outline};
+use mcpgateway_engine::{Error, ErrorKind, Limits, Payload, Progress, Result, Timeouts, runtime};
 use mcpgateway_mcp::{
     Asked, Call, Calling, Generation, HEADER_MISMATCH, HeaderAnnotations, Notification, Session, Step,
 };
@@ -283,8 +283,15 @@ impl ToolCalling {
         let mut call = self.call.clone();
         if !annotations.is_empty() {
             let text = self.arguments.clone();
-            let arguments = Document::open(move || text.into_bytes(), Options::default()).await?;
-            for (name, value) in annotations.values(&arguments.root()) {
+            let outline = runtime::blocking(move || Outline::of(&text)).await??;
+            let arguments = outline.root();
+            let is_cut = |node: &Node| node.kind() == Kind::String && !outline.has_whole(node);
+            if let Some((name, _)) = annotations.nodes(&arguments).iter().find(|(_, node)| is_cut(node)) {
+                let subject =
+                    format!("the argument for the header Mcp-Param-{name} is longer than a header may be");
+                return Err(Error::invalid_request(subject));
+            }
+            for (name, value) in annotations.values(&arguments) {
                 call = call.param_header(&name, &value);
             }
         }
