@@ -13,14 +13,14 @@ use crate::core::{self, AgentArgument};
 
 /// An argument as it was given.
 enum Given {
-    Part(Part),
+    Part(Box<Part>),
     Json(JsonText),
 }
 
 impl Given {
     async fn open(self) -> Result<AgentArgument> {
         match self {
-            Self::Part(part) => Ok(AgentArgument::Part(part)),
+            Self::Part(part) => Ok(AgentArgument::Part(*part)),
             Self::Json(text) => text.open().await.map(AgentArgument::Json),
         }
     }
@@ -81,7 +81,7 @@ fn given_from(
         let argument = match part_of(&value)? {
             Some((part, mutation)) => {
                 strict = strictest(strict, mutation);
-                Given::Part(part)
+                Given::Part(Box::new(part))
             }
             None => Given::Json(json_text(&value, policy)?),
         };
