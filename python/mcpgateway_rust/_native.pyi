@@ -52,6 +52,7 @@ __all__ = [
     "TransferPolicy",
     "__version__",
     "body_stream",
+    "call_agent",
     "expand_template",
     "exports_live",
     "fail_points",
