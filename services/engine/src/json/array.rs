@@ -5,6 +5,7 @@ use mcpgateway_shm::RegionMut;
 use super::document::Inner;
 use super::node::{Kind, Node};
 use super::numbers::{Number, double_at, number_at, single_at};
+use super::runs::commas_at;
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::allocate;
 
@@ -306,14 +307,34 @@ impl Job<'_> {
         if row_bytes == 0 {
             return Ok(());
         }
-        let text = &self.inner.text[..];
         for (row, room) in self.rows.iter().zip(room.chunks_exact_mut(row_bytes)) {
-            let mut at = self.inner.containers[*row as usize].start as usize + 1;
-            for slot in room.chunks_exact_mut(size_of::<E>()) {
-                at = self.inner.skip_white_space(at);
-                let (element, end) = E::read(text, at).map_err(|what| (at, what))?;
-                element.write(slot);
-                at = if text[end] == b',' { end } else { self.inner.skip_white_space(end) } + 1;
+            let start = self.inner.containers[*row as usize].start as usize + 1;
+            self.fill_from::<E>(start, room)?;
+        }
+        Ok(())
+    }
+
+    /// Read the elements from `at` on.
+    ///
+    /// Where one ends is guessed from the commas before it is read, so that the processor reads several at a time:
+    /// benches/rust/json.rs read/array.
+    fn fill_from<E: Element>(self, mut at: usize, room: &mut [u8]) -> Result<(), Wrong> {
+        let text = &self.inner.text[..];
+        let (mut block, mut commas) = (at, 0);
+        for slot in room.chunks_exact_mut(size_of::<E>()) {
+            if commas == 0 {
+                (block, commas) = (at, commas_at(text, at).unwrap_or(0));
+            }
+            let guess = if commas == 0 { usize::MAX } else { block + commas.trailing_zeros() as usize };
+            commas &= commas.wrapping_sub(1);
+            let start = self.inner.skip_white_space(at);
+            let (element, end) = E::read(text, start).map_err(|what| (start, what))?;
+            element.write(slot);
+            if end == guess {
+                at = guess + 1;
+            } else {
+                at = self.inner.skip_white_space(end) + 1;
+                commas = 0;
             }
         }
         Ok(())

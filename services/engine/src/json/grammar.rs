@@ -7,6 +7,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::numbers::number_end;
+use super::runs::run_at;
 use super::scan::{ScanStop, Scanner};
 
 /// Where a text stopped being read.
@@ -53,6 +54,9 @@ impl Sink for Nothing {
         Ok(())
     }
 }
+
+/// Arrays that have so many elements more are looked at for a run of numbers. In short ones that does not pay.
+const FIRST_OF_A_RUN: u32 = 8;
 
 /// A container that is open.
 struct Open {
@@ -190,6 +194,9 @@ impl<'t> Reader<'t> {
                         top.count += 1;
                         let next = self.next()?;
                         at = if top.is_object { self.key(next)?.1 } else { next };
+                        if top.count.is_multiple_of(FIRST_OF_A_RUN) && !top.is_object {
+                            at = self.run(at, &mut top.count)?;
+                        }
                         continue 'value;
                     }
                     bracket @ (b'}' | b']') if (bracket == b'}') == top.is_object => {
@@ -202,6 +209,22 @@ impl<'t> Reader<'t> {
             }
             return Ok(end);
         }
+    }
+
+    /// Read the numbers that follow each other from `at` on; returns where the first value behind them begins.
+    #[inline]
+    fn run(&mut self, at: usize, count: &mut u32) -> Result<usize, Stop> {
+        if !matches!(self.text[at], b'-' | b'0'..=b'9') {
+            return Ok(at);
+        }
+        let run = run_at(self.text, at);
+        if run.count == 0 {
+            return Ok(at);
+        }
+        *count += run.count;
+        self.nodes += run.count as usize;
+        self.scanner.skip_to(run.end);
+        self.next()
     }
 
     fn literal(&self, at: usize, name: &[u8]) -> Option<usize> {

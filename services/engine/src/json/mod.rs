@@ -31,6 +31,7 @@ mod peek;
 mod place;
 mod pointer;
 mod rope;
+mod runs;
 mod scan;
 mod splice;
 mod tape;

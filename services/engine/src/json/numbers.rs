@@ -13,7 +13,7 @@ pub(super) fn number_end(text: &[u8], at: usize) -> Option<usize> {
     any_number_end(text, at)
 }
 
-fn any_number_end(text: &[u8], at: usize) -> Option<usize> {
+pub(super) fn any_number_end(text: &[u8], at: usize) -> Option<usize> {
     let mut at = at + usize::from(text[at] == b'-');
     at = match text.get(at)? {
         b'0' => at + 1,

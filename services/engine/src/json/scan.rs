@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const BLOCK: usize = 64;
 /// Bytes whose positions are made at a time.
 const CHUNK: usize = 4 << 10;
+/// Bytes whose positions are made first behind what was skipped, as that may be followed by more to skip.
+const FIRST_CHUNK: usize = 2 * BLOCK;
 /// Positions are written eight at a time, so some are written past the last.
 const SLACK: usize = 8;
 /// Bytes checked for UTF-8 at a time: few enough to be in the cache when they are scanned.
@@ -31,6 +33,8 @@ pub(super) struct Scanner<'t> {
     len: usize,
     /// Bytes whose positions were made.
     scanned: usize,
+    /// Bytes whose positions are made next.
+    chunk: usize,
     /// Bytes known to be UTF-8.
     checked: usize,
     carry: Carry,
@@ -59,6 +63,11 @@ struct Carry {
     after_structure: u64,
 }
 
+impl Carry {
+    /// At the start, and behind a comma or white space outside of strings.
+    const BETWEEN_VALUES: Self = Self { escaped: 0, in_string: 0, after_structure: 1 };
+}
+
 /// One bit for each byte of a block.
 #[derive(Clone, Copy)]
 struct Masks {
@@ -81,8 +90,9 @@ impl<'t> Scanner<'t> {
             next: 0,
             len: 0,
             scanned: 0,
+            chunk: CHUNK,
             checked: 0,
-            carry: Carry { escaped: 0, in_string: 0, after_structure: 1 },
+            carry: Carry::BETWEEN_VALUES,
             low_surrogate_at: None,
             stop: None,
         }
@@ -97,6 +107,21 @@ impl<'t> Scanner<'t> {
         let position = self.positions[self.next];
         self.next += 1;
         Some(position as usize)
+    }
+
+    /// Leave out all up to `at`, which is behind a comma between values, and before which there is only ASCII.
+    #[inline]
+    pub(super) fn skip_to(&mut self, at: usize) {
+        if at < self.scanned {
+            let positions = &self.positions[self.next..self.len];
+            self.next += positions.partition_point(|position| (*position as usize) < at);
+            return;
+        }
+        self.next = self.len;
+        self.scanned = at;
+        self.checked = self.checked.max(at);
+        self.carry = Carry::BETWEEN_VALUES;
+        self.chunk = FIRST_CHUNK;
     }
 
     /// Why the positions ended early, if they did.
@@ -167,8 +192,9 @@ impl<'t> Scanner<'t> {
     #[inline(always)]
     fn scan_chunk_by(&mut self, masks_of: impl Fn(&[u8; BLOCK]) -> Masks) -> bool {
         let start = self.scanned;
-        let end = (start + CHUNK).min(self.text.len());
+        let end = (start + self.chunk).min(self.text.len());
         self.scanned = end;
+        self.chunk = (2 * self.chunk).min(CHUNK);
         let (blocks, rest) = self.text[start..end].as_chunks::<BLOCK>();
         let mut at = start;
         for block in blocks {

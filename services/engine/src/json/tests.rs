@@ -169,6 +169,15 @@ proptest! {
     }
 
     #[test]
+    fn arrays_of_numbers_are_judged_alike(
+        numbers in prop::collection::vec(prop_oneof![20 => r"-?(0|[1-9][0-9]{0,9})(\.[0-9]{1,9})?", 1 => "[-0-9.eE+ \"\\[\\],{}]{0,5}"], 9..60),
+        separator in "[,] {0,2}",
+        behind in r#"( |,|\]|,"[a\\]{0,2}"|,\[1\]|,null){0,3}"#,
+    ) {
+        agrees(format!("[{}{behind}]", numbers.join(&separator)).as_bytes())?;
+    }
+
+    #[test]
     fn what_is_long_is_judged_alike(unit in "([\\[\\]{}:,\"\\\\ 1]|\"[a\\\\\"]{0,3}\"){1,9}", times in 1_usize..3000) {
         let text = unit.repeat(times);
         agrees(text.as_bytes())?;
