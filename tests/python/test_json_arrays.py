@@ -134,6 +134,27 @@ def test_a_large_array_is_that_of_numpy_whoever_reads_its_rows(dtype: str) -> No
     assert same(found, array.astype(dtype))
 
 
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (",\n", ": ")])
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8"])
+def test_one_long_array_is_that_of_numpy_whoever_reads_its_parts(dtype: str, separators: tuple[str, str]) -> None:
+    array = np.random.default_rng(8).standard_normal(300_001) * 1e6
+    array[::1000] /= 1e13  # written with an exponent
+    if dtype == "i8":
+        array = np.rint(array).astype("i8")
+    assert same(written(array.tolist(), separators=separators).numpy(dtype), array.astype(dtype))
+
+
+@pytest.mark.parametrize("wrong", [None, "0.5", "1,2", [], [1, 2], {"a": 1, "b": 2}])
+@pytest.mark.parametrize("place", [0, 123_456, 299_999])
+def test_one_wrong_element_in_a_long_array_is_found(place: int, wrong: Any) -> None:
+    elements: list[Any] = [0.12345678] * 300_000
+    elements[place] = wrong
+    with pytest.raises(JsonError) as caught:
+        written(elements).numpy("f8")
+    # What the first element is says how deep the array is.
+    assert caught.value.pointer == ("/1" if place == 0 and isinstance(wrong, list) else f"/{place}")
+
+
 @pytest.mark.parametrize("row", [0, 777, 1499])
 def test_one_wrong_number_in_a_large_array_is_found(row: int) -> None:
     rows = [[0.5] * 700 for _ in range(1500)]

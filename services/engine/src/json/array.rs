@@ -1,8 +1,11 @@
 //! Arrays of numbers, straight from the text: (nested) rectangular arrays to one block of memory.
 
-use mcpgateway_shm::RegionMut;
+use std::panic::resume_unwind;
 
-use super::document::Inner;
+use mcpgateway_shm::RegionMut;
+use memchr::{memchr, memchr_iter};
+
+use super::document::{Container, Inner};
 use super::node::{Kind, Node};
 use super::numbers::{Number, double_at, number_at, single_at};
 use super::runs::commas_at;
@@ -12,7 +15,7 @@ use crate::payload::allocate;
 /// Bytes below which the heap is as good as a region.
 const SMALL: usize = 64 << 10;
 /// Bytes of text that are worth a thread.
-const WORTH_A_THREAD: usize = 4 << 20;
+const WORTH_A_THREAD: usize = 1 << 20;
 /// More threads than these would wait for memory.
 const MOST_THREADS: usize = 4;
 
@@ -267,27 +270,38 @@ impl Job<'_> {
         if threads < 2 || row_bytes == 0 {
             return self.fill::<E>(room);
         }
-        let share = self.rows.len().div_ceil(threads);
-        std::thread::scope(|scope| {
+        let filled = if let [row] = self.rows {
+            let Some(shares) = self.shares_of_row(*row, threads) else { return self.fill::<E>(room) };
+            let mut left = &mut *room;
+            side_by_side(shares.map(|(start, count)| {
+                let room = left.split_off_mut(..count * size_of::<E>()).expect("as many as were counted");
+                move || self.fill_from::<E>(start, room)
+            }))
+        } else {
+            let share = self.rows.len().div_ceil(threads);
             let shares = self.rows.chunks(share).zip(room.chunks_mut(share * row_bytes));
-            let running: Vec<_> = shares
-                .map(|(rows, room)| {
-                    let job = Job { rows, ..self };
-                    std::thread::Builder::new().spawn_scoped(scope, move || job.fill::<E>(room))
-                })
-                .collect();
-            // The first fault in the order of the text is the one to tell.
-            let mut filled = Ok(());
-            for thread in running {
-                let part = match thread {
-                    Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                    Err(_) => Err((0, NO_THREAD)),
-                };
-                filled = filled.and(part);
-            }
-            filled
-        })
-        .or_else(|wrong| if wrong.1 == NO_THREAD { self.fill::<E>(room) } else { Err(wrong) })
+            side_by_side(shares.map(|(rows, room)| move || Job { rows, ..self }.fill::<E>(room)))
+        };
+        filled.unwrap_or_else(|| self.fill::<E>(room))
+    }
+
+    /// Where each share of a long row begins, and of how many elements it is; none if the row has other commas than
+    /// those between its elements, which then are no numbers.
+    fn shares_of_row(self, row: u32, shares: usize) -> Option<impl Iterator<Item = (usize, usize)>> {
+        let Container { start, end, .. } = self.inner.containers[row as usize];
+        let (mut start, end) = (start as usize + 1, end as usize - 1);
+        let share = (end - start).div_ceil(shares);
+        let (mut found, mut count) = (Vec::with_capacity(shares), 0);
+        while start < end {
+            let text = &self.inner.text[start..end];
+            let len =
+                memchr(b',', &text[share.min(text.len())..]).map_or(text.len(), |comma| share + comma + 1);
+            let elements = memchr_iter(b',', &text[..len]).count() + usize::from(start + len == end);
+            found.push((start, elements));
+            count += elements;
+            start += len;
+        }
+        (count == self.columns).then(|| found.into_iter())
     }
 
     fn threads(self) -> usize {
@@ -299,7 +313,7 @@ impl Job<'_> {
             return 1;
         }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        worth.min(cores).min(MOST_THREADS).min(self.rows.len())
+        worth.min(cores).min(MOST_THREADS)
     }
 
     fn fill<E: Element>(self, room: &mut [u8]) -> Result<(), Wrong> {
@@ -341,7 +355,25 @@ impl Job<'_> {
     }
 }
 
-const NO_THREAD: &str = "no thread could be started";
+/// Do each part of a work on a thread of its own; the first fault in the order of the text is the one to tell. None
+/// if there are not enough threads.
+fn side_by_side<W>(parts: impl Iterator<Item = W>) -> Option<Result<(), Wrong>>
+where
+    W: FnOnce() -> Result<(), Wrong> + Send,
+{
+    std::thread::scope(|scope| {
+        let running: Vec<_> =
+            parts.map(|part| std::thread::Builder::new().spawn_scoped(scope, part)).collect();
+        let done: Vec<_> = running
+            .into_iter()
+            .map(|thread| {
+                thread.ok().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            })
+            .collect();
+        done.into_iter().try_fold(Ok(()), |before: Result<(), Wrong>, part| Some(before.and(part?)))
+    })
+}
+
 const NOT_WHOLE: &str = "this has a fraction or exponent: a whole number is expected here, or dtype float64";
 const NOT_A_NUMBER: &str = "a number is expected here";
 const NOT_A_BOOLEAN: &str = "true or false is expected here";
@@ -476,6 +508,15 @@ mod tests {
         assert_eq!(*array("{}", None).expect_err("no array").kind(), ErrorKind::WrongKind);
     }
 
+    #[test]
+    fn the_first_fault_of_a_long_row_is_named_whatever_its_commas() {
+        let padding = " ".repeat(WORTH_A_THREAD);
+        for odd in ["null", "\"a\"", "\"a,b\"", "[]", "[1,2]", "{\"a\": 1, \"b\": 2}"] {
+            let text = format!("[1,{padding}2,{padding}{odd},{padding}4,{padding}null]");
+            assert_eq!(wrong(&text, None).0, "/2", "{odd}");
+        }
+    }
+
     proptest! {
         // Each is tens of megabytes of text.
         #![proptest_config(ProptestConfig::with_cases(8))]
@@ -491,6 +532,15 @@ mod tests {
             }).collect();
             let found = array(&format!("[{}]", texts.join(",\n")), Some(DataType::Float64)).expect("valid");
             prop_assert_eq!(&found.shape, &[rows, columns]);
+            prop_assert_eq!(doubles(found), numbers);
+        }
+
+        #[test]
+        fn a_long_row_by_several_threads_is_that_by_one(numbers in prop::collection::vec(-1e6..1e6_f64, 1..200)) {
+            let padding = " ".repeat(4 * WORTH_A_THREAD / numbers.len());
+            let texts: Vec<String> = numbers.iter().map(|number| format!("{number:?}{padding}")).collect();
+            let found = array(&format!("[{padding}{}]", texts.join(",")), Some(DataType::Float64)).expect("valid");
+            prop_assert_eq!(&found.shape, &[numbers.len()]);
             prop_assert_eq!(doubles(found), numbers);
         }
     }
