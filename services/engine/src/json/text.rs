@@ -5,6 +5,10 @@ use std::fmt::Write;
 
 use memchr::memchr2;
 
+#[cfg(not(target_arch = "x86_64"))]
+use self::look_by_words as look;
+#[cfg(target_arch = "x86_64")]
+use self::sse2::look;
 use super::scan::hex4;
 
 /// Bytes that are unescaped at a time: few enough for the cache.
@@ -13,53 +17,144 @@ const PIECE: usize = 16 << 10;
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// What the bytes of a string show before it is unescaped.
+/// What the bytes of a string show up to its first backslash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plain {
-    /// Where its closing quote is.
+    /// Where its closing quote is, or its first backslash.
     pub(super) end: usize,
-    /// Whether it has a backslash.
+    /// Whether it is a backslash.
     pub(super) escaped: bool,
-    /// Whether it is ASCII as it is written.
+    /// Whether it is ASCII up to there.
     pub(super) ascii: bool,
 }
 
-/// Look at the string whose first byte behind the quote is at `start`; none if it has no end, or has control
-/// characters. What is behind its backslashes is not looked at.
+/// Look at the string whose first byte behind the quote is at `start`, up to its first backslash; none if it has no
+/// end, or has control characters.
 #[inline]
 pub(super) fn plain_at(text: &[u8], start: usize) -> Option<Plain> {
-    let (mut at, mut high, mut escaped) = (start, 0_u64, false);
-    let mut blocks_from = start + LONG;
-    loop {
-        let rest = text.get(at..)?;
-        let Some(eight) = rest.first_chunk() else { return plain_end(text, at, escaped, high) };
-        let eight = u64::from_le_bytes(*eight);
-        let hits = quotes_and_backslashes(eight) | controls(eight);
-        if hits == 0 {
-            high |= eight;
-            at += 8;
-            if at >= blocks_from {
-                let (blocks, bits) = plain_blocks(&text[at..]);
-                at += blocks;
-                high |= u64::from(bits);
-                // Something is in the next.
-                blocks_from = at + LONG;
-            }
-            continue;
+    let (mut at, mut ascii) = (start, true);
+    while let Some(block) = text.get(at..)?.first_chunk() {
+        let look = look(block);
+        ascii &= look.ascii;
+        at += look.plain;
+        if look.plain < STEP {
+            return plain_end(text, at, ascii);
         }
-        let hit = (hits.trailing_zeros() / 8) as usize;
-        // What lies before the hit, without the bytes from there on.
-        high |= eight & ((1_u64 << (8 * hit)) - 1);
-        at += hit;
-        match text[at] {
-            b'"' => return Some(Plain { end: at, escaped, ascii: high & HIGHS == 0 }),
-            b'\\' => (escaped, at) = (true, at + 2),
-            _ => return None,
+    }
+    while matches!(text.get(at), Some(byte) if !stops(*byte)) {
+        ascii &= text[at].is_ascii();
+        at += 1;
+    }
+    plain_end(text, at, ascii)
+}
+
+#[inline]
+fn plain_end(text: &[u8], end: usize, ascii: bool) -> Option<Plain> {
+    match text.get(end)? {
+        b'"' => Some(Plain { end, escaped: false, ascii }),
+        b'\\' => Some(Plain { end, escaped: true, ascii }),
+        _ => None,
+    }
+}
+
+/// Append what a string says from `start` on, which is a backslash, to its closing quote; returns where that is. None
+/// if it has none, has control characters, or has a backslash that is no escape of JSON or leaves half a surrogate
+/// pair.
+pub(super) fn unescape_to_quote(text: &[u8], start: usize, said: &mut Vec<u8>) -> Option<usize> {
+    let mut at = start;
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at = push_escaped(text, at, said)?,
+            0..0x20 => return None,
+            byte => {
+                said.push(*byte);
+                at += 1;
+            }
+        }
+        while let Some(block) = text[at..].first_chunk::<STEP>() {
+            let plain = look(block).plain;
+            // All are written, and those that were too many taken back, as a copy of a known length is one store.
+            said.extend_from_slice(block);
+            said.truncate(said.len() - (STEP - plain));
+            at += plain;
+            if plain < STEP {
+                break;
+            }
         }
     }
 }
 
-/// Strings from so many bytes on are looked at by larger blocks.
+/// Bytes looked at at a time.
+const STEP: usize = 16;
+
+/// What is in front of the first quote, backslash or control character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Look {
+    /// Bytes before it.
+    plain: usize,
+    /// Whether these are ASCII.
+    ascii: bool,
+}
+
+fn stops(byte: u8) -> bool {
+    byte == b'"' || byte == b'\\' || byte < 0x20
+}
+
+#[cfg(target_arch = "x86_64")]
+mod sse2 {
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
+        _mm_set1_epi8,
+    };
+
+    use super::{Look, STEP};
+
+    #[inline]
+    pub(super) fn look(block: &[u8; STEP]) -> Look {
+        // SAFETY: every x86-64 processor has SSE2.
+        unsafe { look_by_sse2(block) }
+    }
+
+    #[target_feature(enable = "sse2")]
+    #[inline]
+    fn look_by_sse2(block: &[u8; STEP]) -> Look {
+        // SAFETY: 16 bytes were just borrowed, and the load asks for no alignment.
+        let bytes = unsafe { _mm_loadu_si128(std::ptr::from_ref(block).cast()) };
+        let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1F)), bytes);
+        let stops = bits(_mm_or_si128(control, _mm_or_si128(is(b'"'), is(b'\\'))));
+        let plain = (stops | 1 << STEP).trailing_zeros();
+        Look { plain: plain as usize, ascii: bits(bytes) & ((1 << plain) - 1) == 0 }
+    }
+
+    #[target_feature(enable = "sse2")]
+    #[inline]
+    fn bits(bytes: __m128i) -> u32 {
+        _mm_movemask_epi8(bytes).cast_unsigned()
+    }
+}
+
+/// The same on any processor.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn look_by_words(block: &[u8; STEP]) -> Look {
+    let (mut plain, mut high) = (0, 0);
+    for eight in block.as_chunks().0 {
+        let eight = u64::from_le_bytes(*eight);
+        let hits = quotes_and_backslashes(eight) | controls(eight);
+        if hits != 0 {
+            let hit = hits.trailing_zeros() & !7;
+            plain += (hit / 8) as usize;
+            high |= eight & ((1 << hit) - 1);
+            break;
+        }
+        plain += 8;
+        high |= eight;
+    }
+    Look { plain, ascii: high & HIGHS == 0 }
+}
+
+/// Bytes looked at at a time where only what is plain is sought.
 const LONG: usize = 32;
 
 /// Bytes in front that are neither quote, backslash nor control character, by whole blocks, and all their bits.
@@ -67,7 +162,6 @@ const LONG: usize = 32;
 pub(super) fn plain_blocks(text: &[u8]) -> (usize, u8) {
     let (mut len, mut bits) = (0, 0);
     for block in text.as_chunks::<LONG>().0 {
-        let stops = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
         let (stop, all) =
             block.iter().fold((0, 0), |(stop, all), byte| (stop | u8::from(stops(*byte)), all | *byte));
         if stop != 0 {
@@ -88,6 +182,7 @@ fn quotes_and_backslashes(eight: u64) -> u64 {
 }
 
 /// The same for bytes below 0x20.
+#[cfg(any(test, not(target_arch = "x86_64")))]
 #[inline]
 fn controls(eight: u64) -> u64 {
     const SPACES: u64 = ONES * 0x20;
@@ -97,19 +192,6 @@ fn controls(eight: u64) -> u64 {
 #[inline]
 fn zeros_of(eight: u64) -> u64 {
     eight.wrapping_sub(ONES) & !eight & HIGHS
-}
-
-/// The last bytes of a text.
-fn plain_end(text: &[u8], mut at: usize, mut escaped: bool, high: u64) -> Option<Plain> {
-    let mut ascii = high & HIGHS == 0;
-    loop {
-        match text.get(at)? {
-            b'"' => return Some(Plain { end: at, escaped, ascii }),
-            0..0x20 => return None,
-            b'\\' => (escaped, at) = (true, at + 2),
-            byte => (ascii, at) = (ascii && byte.is_ascii(), at + 1),
-        }
-    }
 }
 
 /// Where the closing quote is of the string whose first byte behind the quote is at `start`, which may be far.
@@ -152,7 +234,7 @@ pub fn unescape(raw: &[u8]) -> Cow<'_, [u8]> {
 
 /// Make `text` what the bytes between the quotes of a string say; none where a backslash is no escape of JSON, or
 /// leaves half a surrogate pair.
-pub(super) fn unescape_into(raw: &[u8], text: &mut Vec<u8>) -> Option<()> {
+fn unescape_into(raw: &[u8], text: &mut Vec<u8>) -> Option<()> {
     text.clear();
     text.reserve(raw.len());
     let mut at = 0;
@@ -259,15 +341,32 @@ mod tests {
                 prop_assert_eq!(&serde_json::from_str::<String>(&json).expect("JSON"), &text);
                 let whole = format!("{}{json}{}", " ".repeat(before), " ".repeat(behind));
                 let raw = &json.as_bytes()[1..json.len() - 1];
+                let end = before + json.len() - 1;
+                let plain = raw.split(|byte| *byte == b'\\').next().expect("at least one part");
                 let expected = Plain {
-                    end: before + json.len() - 1, escaped: raw.contains(&b'\\'), ascii: raw.is_ascii(),
+                    end: before + 1 + plain.len(), escaped: plain != raw, ascii: plain.is_ascii(),
                 };
                 prop_assert_eq!(plain_at(whole.as_bytes(), before + 1), Some(expected));
-                prop_assert_eq!(closing_quote(whole.as_bytes(), before + 1), expected.end);
+                if expected.escaped {
+                    let mut said = plain.to_vec();
+                    prop_assert_eq!(unescape_to_quote(whole.as_bytes(), expected.end, &mut said), Some(end));
+                    prop_assert_eq!(&*said, text.as_bytes());
+                }
+                prop_assert_eq!(closing_quote(whole.as_bytes(), before + 1), end);
                 prop_assert_eq!(&*unescape(raw), text.as_bytes());
                 prop_assert!(says(raw, text.as_bytes()));
                 prop_assert!(!says(raw, (text.clone() + "x").as_bytes()));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_processor_sees_the_same(
+            block in prop::collection::vec(prop_oneof![8 => b' '..0x7F, 2 => any::<u8>(), 1 => Just(b'"')], STEP),
+        ) {
+            let block = block.first_chunk().expect("as many as asked for");
+            prop_assert_eq!(look(block), look_by_words(block));
         }
     }
 

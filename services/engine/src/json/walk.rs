@@ -5,7 +5,7 @@
 
 use super::document::MAX_DEPTH;
 use super::numbers::{Number, checked_number};
-use super::text::{Plain, plain_at, unescape_into};
+use super::text::{Plain, plain_at, unescape_to_quote};
 
 /// Makes something of the values of a text. Strings are UTF-8 and unescaped.
 pub trait Maker {
@@ -95,6 +95,8 @@ pub struct TextWalk<'t> {
     at: usize,
     open: Vec<Open>,
     unescaped: Vec<u8>,
+    /// Whether the text can be read at all: it is UTF-8, and below 4 GiB.
+    readable: bool,
 }
 
 /// An array or object that has begun.
@@ -110,7 +112,13 @@ impl<'t> TextWalk<'t> {
     #[must_use]
     pub fn new(text: &'t [u8]) -> Self {
         crate::fault::point("json::walk");
-        Self { text, at: skip_white_space(text, 0), open: Vec::new(), unescaped: Vec::new() }
+        Self {
+            text,
+            at: skip_white_space(text, 0),
+            open: Vec::with_capacity(16),
+            unescaped: Vec::new(),
+            readable: u32::try_from(text.len()).is_ok() && simdutf8::basic::from_utf8(text).is_ok(),
+        }
     }
 
     /// Where the value begins that could not be made.
@@ -127,16 +135,25 @@ impl<'t> TextWalk<'t> {
         make: impl FnOnce(&[u8], bool) -> Result<(), E>,
     ) -> Result<usize, Stuck<E>> {
         let Plain { end, escaped, ascii } = plain_at(self.text, start + 1).ok_or(Stuck::Malformed)?;
-        let raw = &self.text[start + 1..end];
-        if !ascii && simdutf8::basic::from_utf8(raw).is_err() {
-            return Err(Stuck::Malformed);
-        }
+        let plain = &self.text[start + 1..end];
         if escaped {
-            unescape_into(raw, &mut self.unescaped).ok_or(Stuck::Malformed)?;
-            make(&self.unescaped, ascii && self.unescaped.is_ascii())?;
-        } else {
-            make(raw, ascii)?;
+            return self.escaped_string(plain, end, make);
         }
+        make(plain, ascii)?;
+        Ok(end + 1)
+    }
+
+    /// The string that begins with `plain` and has a backslash at `backslash`; returns where it ends.
+    fn escaped_string<E>(
+        &mut self,
+        plain: &[u8],
+        backslash: usize,
+        make: impl FnOnce(&[u8], bool) -> Result<(), E>,
+    ) -> Result<usize, Stuck<E>> {
+        self.unescaped.clear();
+        self.unescaped.extend_from_slice(plain);
+        let end = unescape_to_quote(self.text, backslash, &mut self.unescaped).ok_or(Stuck::Malformed)?;
+        make(&self.unescaped, self.unescaped.is_ascii())?;
         Ok(end + 1)
     }
 
@@ -236,7 +253,7 @@ enum Read {
 
 impl Walk for TextWalk<'_> {
     fn walk<M: Maker>(&mut self, maker: &mut M, values: usize) -> Result<Walked, Stuck<M::Error>> {
-        if u32::try_from(self.text.len()).is_err() {
+        if !self.readable {
             return Err(Stuck::Malformed);
         }
         for _ in 0..values {
