@@ -77,6 +77,8 @@ INPUTS = {
     "float32-open": ("embeddings",),
     "columns": ("table",),
     "columns-open": ("table",),
+    "texts": ("table",),
+    "texts-open": ("table",),
     "base64": ("base64",),
     "base64-open": ("base64",),
     "splice": ("messages-100MB",),
@@ -153,7 +155,7 @@ GOALS = (
         Goal(cell, "gap_ms", 2)
         for cell in (
             "open/messages-100MB", "open/embeddings", "open/table", "pointer/messages-100MB", "float64/embeddings",
-            "columns/table", "base64/base64", "splice/messages-100MB",
+            "columns/table", "texts/table", "base64/base64", "splice/messages-100MB",
         )
     ),
     Goal("pointer/messages-100MB", "gap_ms", 2, backend="ours-peek"),

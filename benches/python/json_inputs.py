@@ -31,6 +31,8 @@ EMBEDDINGS, DIMENSIONS = 9_000, 1_024
 RECORDS = 700_000
 COLUMNS = ("id", "price", "quantity", "latency", "active")
 """The five columns of the table that are taken out, of the seven it has."""
+TEXT_COLUMNS = ("region", "name")
+"""The other two."""
 PART_BYTES = 48 << 20
 """What the file part holds; as base64 it is 64 MiB of text."""
 REQUEST_ID = 7_041
@@ -183,6 +185,15 @@ def table() -> bytes:
         for id_, price, quantity, latency, active in rows
     )
     return ("[" + ",".join(texts) + "]").encode()
+
+
+def table_texts() -> dict[str, list[str]]:
+    """The texts of `table`, by column."""
+    ids = range(1_000_000, 1_000_000 + RECORDS)
+    return {
+        "region": [_REGIONS[id_ % 7] for id_ in ids],
+        "name": [f"agent number {id_} of the table" for id_ in ids],
+    }
 
 
 _REGIONS = ("eu-west-1", "eu-central-1", "us-east-1", "us-west-2", "ap-south-1", "ap-northeast-1", "sa-east-1")

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from json_inputs import COLUMNS, REQUEST_ID
+from json_inputs import COLUMNS, REQUEST_ID, TEXT_COLUMNS
 
 Call = Callable[[], Any]
 Prepare = Callable[[bytes], Call]
@@ -401,6 +401,51 @@ def _(text: bytes) -> Call:
     return read
 
 
+@contender("texts", "ours")
+def _(text: bytes) -> Call:
+    from mcpgateway_rust import Document
+
+    return lambda: Document(text).columns(list(TEXT_COLUMNS))
+
+
+@contender("texts-open", "ours")
+def _(text: bytes) -> Call:
+    from mcpgateway_rust import Document
+
+    document = Document(text)
+    return lambda: document.columns(list(TEXT_COLUMNS))
+
+
+@contender("texts", "orjson")
+def _(text: bytes) -> Call:
+    import orjson
+
+    return lambda: _texts_of(orjson.loads(text))
+
+
+@contender("texts-open", "orjson")
+def _(text: bytes) -> Call:
+    import orjson
+
+    objects = orjson.loads(text)
+    return lambda: _texts_of(objects)
+
+
+@contender("texts", "polars")
+def _(text: bytes) -> Call:
+    import polars
+
+    def read() -> dict[str, Any]:
+        frame = polars.read_json(io.BytesIO(text))
+        return {name: frame[name].to_list() for name in TEXT_COLUMNS}
+
+    return read
+
+
+def _texts_of(records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: [record[name] for record in records] for name in TEXT_COLUMNS}
+
+
 def _columns_of(records: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: np.array([record[name] for record in records]) for name in COLUMNS}
 
@@ -555,6 +600,12 @@ def _are_columns(_text: bytes, result: Any) -> bool:
     return all(np.array_equal(result[name], column) for name, column in table_columns().items())
 
 
+def _are_texts(_text: bytes, result: Any) -> bool:
+    from json_inputs import table_texts
+
+    return bool(result == table_texts())
+
+
 def _is_part(_text: bytes, result: Any) -> bool:
     from json_inputs import part_bytes
 
@@ -575,6 +626,7 @@ _CHECKS: dict[str, Callable[[bytes, Any], bool]] = {
     "float64": _is_embedding,
     "float32": _is_embedding,
     "columns": _are_columns,
+    "texts": _are_texts,
     "base64": _is_part,
     "splice": _is_spliced,
 }

@@ -160,6 +160,5 @@ fn strings<'py>(
     };
     let document = node.document().text();
     let raw = |(start, end): (u32, u32)| &document[start as usize..end as usize];
-    let texts: Vec<_> = texts.iter().map(|text| text.map(raw)).collect();
-    objects::strings(py, &texts, &fill)
+    objects::strings(py, texts.iter().map(|text| text.map(raw)), &fill)
 }

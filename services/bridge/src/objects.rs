@@ -71,23 +71,24 @@ pub(crate) fn string<'py>(py: Python<'py>, raw: &[u8]) -> PyResult<Bound<'py, Py
 }
 
 /// A `str` for each text, or `fill`, without holding the GIL for long at a time.
-pub(crate) fn strings<'py>(
+pub(crate) fn strings<'py, 't>(
     py: Python<'py>,
-    texts: &[Option<&[u8]>],
+    texts: impl Iterator<Item = Option<&'t [u8]>>,
     fill: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyList>> {
-    let mut made: Vec<Bound<'py, PyAny>> = Vec::with_capacity(texts.len());
+    let made = PyList::empty(py);
     let mut pause_at = Instant::now() + SLICE;
-    for texts in texts.chunks(VALUES_A_LOOK) {
-        for text in texts {
-            made.push(text.map_or_else(|| Ok(fill.clone()), |raw| string(py, raw))?);
+    for (index, text) in texts.enumerate() {
+        match text {
+            Some(raw) => made.append(string(py, raw)?)?,
+            None => made.append(fill)?,
         }
-        if Instant::now() >= pause_at {
+        if index % VALUES_A_LOOK == 0 && Instant::now() >= pause_at {
             py.detach(|| std::thread::sleep(REST));
             pause_at = Instant::now() + SLICE;
         }
     }
-    PyList::new(py, made)
+    Ok(made)
 }
 
 /// The keys of members, as a list.
@@ -126,7 +127,7 @@ const VALUES_A_LOOK: usize = 64;
 /// Objects of a text that is short: it is read while they are made.
 fn at_once<'py>(py: Python<'py>, text: &[u8]) -> std::result::Result<Bound<'py, PyAny>, Failed> {
     let _collector = PausedCollector::pause(py);
-    let (mut walk, mut made) = (TextWalk::new(text), Made::default());
+    let (mut walk, mut made) = (TextWalk::new(text), Made::of_few());
     match made.with(py, |making| walk.walk(making, usize::MAX)) {
         Ok(_) => Ok(made.into_value().into_bound(py)),
         Err(Stuck::Malformed) => Err(Failed::Malformed),
@@ -298,7 +299,8 @@ impl<'f> Slices<'f> {
             }
         };
         // A thread that Python does not know would be made known for each slice anew, and its GIL would not be handed
-        // to who waits for it (CPython's drop_gil): the longest gap was 50 ms instead of 10.
+        // to who waits for it (CPython's drop_gil): gaps were five times as long. What is left of them is in
+        // benches/results/json.md, loads_async.
         Python::try_attach(|py| py.detach(&mut turns)).unwrap_or_else(|| Err(ending()))
     }
 }
