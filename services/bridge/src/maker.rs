@@ -43,6 +43,11 @@ pub(crate) struct Made {
 }
 
 impl Made {
+    /// For a text that has few values.
+    pub(crate) fn of_few() -> Self {
+        Self { values: Vec::with_capacity(256), ..Self::default() }
+    }
+
     /// For a text that has many values, of which the long strings were made before.
     pub(crate) fn of_many(long_strings: Vec<Py<PyAny>>) -> Self {
         Self {
@@ -238,9 +243,49 @@ struct Cache {
 }
 
 struct Cached {
+    ends: Ends,
     bytes: [u8; LONGEST_CACHED],
-    len: usize,
     string: Py<PyAny>,
+}
+
+/// What is looked at of a string first: its first and last bytes, which overlap where there are few. Up to sixteen
+/// bytes, that is all of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Ends {
+    first: u64,
+    last: u64,
+    len: usize,
+}
+
+impl Ends {
+    #[inline]
+    fn of(text: &[u8]) -> Self {
+        let (first, last) = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+                (Some(first), Some(last)) => {
+                    (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+                }
+                _ => text.iter().fold((0, 0), |(first, last), byte| (first << 8 | u64::from(*byte), last)),
+            },
+        };
+        Self { first, last, len: text.len() }
+    }
+
+    /// Which slot a string goes to. A sender who makes strings collide only makes them be made anew.
+    #[inline]
+    fn hash(self) -> usize {
+        let mixed =
+            (self.first ^ self.last.rotate_left(23) ^ self.len as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed >> 54) as usize
+    }
+}
+
+impl Cached {
+    #[inline]
+    fn is(&self, ends: Ends, text: &[u8]) -> bool {
+        self.ends == ends && (ends.len <= 16 || &self.bytes[..ends.len] == text)
+    }
 }
 
 impl Cache {
@@ -256,34 +301,18 @@ impl Cache {
         if text.len() > LONGEST_CACHED || self.slots.is_empty() {
             return new_string(py, text, ascii);
         }
-        let at = hash_of(text) & (self.slots.len() - 1);
+        let ends = Ends::of(text);
+        let at = ends.hash() & (self.slots.len() - 1);
         let slot = &mut self.slots[at];
         if let Some(cached) = slot
-            && cached.bytes.get(..cached.len) == Some(text)
+            && cached.is(ends, text)
         {
             return Ok(cached.string.bind(py).clone());
         }
         let string = new_string(py, text, ascii)?;
         let mut bytes = [0; LONGEST_CACHED];
         bytes[..text.len()].copy_from_slice(text);
-        *slot = Some(Cached { bytes, len: text.len(), string: string.clone().unbind() });
+        *slot = Some(Cached { ends, bytes, string: string.clone().unbind() });
         Ok(string)
     }
-}
-
-/// Which slot a string goes to. A sender who makes strings collide only makes them be made anew.
-#[inline]
-fn hash_of(text: &[u8]) -> usize {
-    // The first and the last bytes, which overlap where there are few.
-    let (first, last) = match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
-        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-        _ => match (text.first_chunk::<4>(), text.last_chunk::<4>()) {
-            (Some(first), Some(last)) => {
-                (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
-            }
-            _ => text.iter().fold((0, 0), |(first, last), byte| (first << 8 | u64::from(*byte), last)),
-        },
-    };
-    let mixed = (first ^ last.rotate_left(23) ^ text.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> 54) as usize
 }

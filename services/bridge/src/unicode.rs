@@ -34,27 +34,40 @@ impl Shape {
 
     /// The shape of UTF-8.
     pub(crate) fn of(text: &[u8]) -> Self {
-        let (mut any, mut continued, mut wide, mut widest) = (0_u64, 0, 0_u64, 0_u64);
-        let (eights, rest) = text.as_chunks::<8>();
-        let mut last = [0; 8];
+        let (blocks, rest) = text.as_chunks::<LANES>();
+        let mut last = [0; LANES];
         last[..rest.len()].copy_from_slice(rest);
-        for eight in eights.iter().chain([&last]) {
-            let bytes = u64::from_le_bytes(*eight);
-            let first = bytes & (bytes << 1) & HIGHS;
-            any |= bytes;
-            continued += (bytes & HIGHS & !first).count_ones() as usize;
-            // A character begins with 0xC4 or more if it has more than 8 bits, with 0xF0 or more if more than 16.
-            wide |= first & (bytes << 2 | bytes << 3 | bytes << 4 | bytes << 5);
-            widest |= first & (bytes << 2) & (bytes << 3);
+        let (mut continued, mut most) = continued_and_most(&[last]);
+        // No more than a lane can count.
+        for blocks in blocks.chunks(u8::MAX.into()) {
+            let found = continued_and_most(blocks);
+            (continued, most) = (continued + found.0, most.max(found.1));
         }
-        let most = match (any & HIGHS, wide, widest) {
-            (0, ..) => 0x7F,
-            (_, _, 1..) => 0x10_FFFF,
-            (_, 1.., _) => 0xFFFF,
-            _ => 0xFF,
+        // A character begins with 0xC4 or more if it has more than 8 bits, with 0xF0 or more if more than 16.
+        let most = match most {
+            0..0x80 => 0x7F,
+            0x80..0xC4 => 0xFF,
+            0xC4..0xF0 => 0xFFFF,
+            0xF0.. => 0x10_FFFF,
         };
         Self { count: text.len() - continued, most }
     }
+}
+
+/// Bytes looked at at a time, each by a lane of its own: this is what the compiler makes SIMD of.
+const LANES: usize = 16;
+
+/// How many bytes go on with a character, and the largest byte, of at most 255 blocks.
+#[inline]
+fn continued_and_most(blocks: &[[u8; LANES]]) -> (usize, u8) {
+    let (mut counts, mut tops) = ([0_u8; LANES], [0_u8; LANES]);
+    for block in blocks {
+        for ((count, top), byte) in counts.iter_mut().zip(&mut tops).zip(block) {
+            *count = count.wrapping_add(u8::from(byte.cast_signed() < -64));
+            *top = (*top).max(*byte);
+        }
+    }
+    (counts.into_iter().map(usize::from).sum(), tops.into_iter().max().unwrap_or(0))
 }
 
 /// A `str` that was made for a text, and does not have it yet: writing it needs no GIL, as nobody else has seen the
@@ -133,7 +146,8 @@ fn transcode<T>(room: &mut [T], mut text: &[u8], narrow: impl Fn(u32) -> T) {
         *now = eight.map(|byte| narrow(u32::from(byte)));
         let ascii = ((u64::from_le_bytes(*eight) & HIGHS).trailing_zeros() / 8) as usize;
         (text, slots) = (&text[ascii..], &mut slots[ascii..]);
-        if ascii < 8 {
+        // What is not ASCII mostly stands beside more of it.
+        while text.first().is_some_and(|byte| !byte.is_ascii()) {
             let (character, len) = first_character(text);
             slots[0] = narrow(character);
             (text, slots) = (&text[len..], &mut slots[1..]);
