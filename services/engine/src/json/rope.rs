@@ -528,8 +528,7 @@ mod tests {
             assert_eq!(
                 Machine::accepts(&rope(text.as_bytes(), cuts)),
                 is_json(text.as_bytes()),
-                "{:.40}",
-                text
+                "{text:.40}"
             );
         }
     }
