@@ -19,6 +19,8 @@
 //! ```
 
 mod array;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod base64;
 mod columns;
 mod document;

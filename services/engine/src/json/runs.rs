@@ -22,8 +22,8 @@ pub(super) struct Run {
 pub(super) fn run_at(text: &[u8], at: usize) -> Run {
     let run = Run { count: 0, end: at };
     #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("bmi1") {
-        // SAFETY: the processor was just seen to have what the function is compiled for.
+    if super::avx2::is_there() {
+        // SAFETY: the processor was just seen to have each feature that the function is compiled for.
         return unsafe { run_on_avx2(text, run) };
     }
     run
@@ -36,7 +36,7 @@ fn run_on_avx2(text: &[u8], mut run: Run) -> Run {
     while run.end < most
         && let Some(block) = text.get(run.end..).and_then(|rest| rest.first_chunk())
     {
-        let whole = avx2::masks_of(block).whole_numbers_with_commas();
+        let whole = wide::masks_of(block).whole_numbers_with_commas();
         if whole != 0 {
             run.count += whole.count_ones();
             run.end += BLOCK - whole.leading_zeros() as usize;
@@ -132,41 +132,27 @@ mod sse2 {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod avx2 {
+mod wide {
     use std::arch::x86_64::{
-        __m256i, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8,
-        _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8,
+        __m256i, _mm256_cmpeq_epi8, _mm256_min_epu8, _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8,
     };
 
+    use super::super::avx2::{both, equal, halves_of};
     use super::{BLOCK, Masks};
 
     #[target_feature(enable = "avx2")]
     #[inline]
     pub(super) fn masks_of(block: &[u8; BLOCK]) -> Masks {
-        let halves = block.as_chunks::<32>().0;
-        let (low, high) = (loaded(&halves[0]), loaded(&halves[1]));
-        let is = |byte: u8| both(equal(low, byte), equal(high, byte));
+        let [low, high] = halves_of(block);
+        let is = |byte: u8| both([equal(low, byte), equal(high, byte)]);
         Masks {
-            digit: both(digits(low), digits(high)),
+            digit: both([digits(low), digits(high)]),
             zero: is(b'0'),
             point: is(b'.'),
             minus: is(b'-'),
             comma: is(b','),
-            white_space: both(white_space(low), white_space(high)),
+            white_space: both([white_space(low), white_space(high)]),
         }
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn loaded(half: &[u8; 32]) -> __m256i {
-        // SAFETY: 32 bytes were just borrowed, and the load asks for no alignment.
-        unsafe { _mm256_loadu_si256(std::ptr::from_ref(half).cast()) }
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn equal(half: __m256i, byte: u8) -> __m256i {
-        _mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte.cast_signed()))
     }
 
     #[target_feature(enable = "avx2")]
@@ -181,13 +167,6 @@ mod avx2 {
     fn white_space(half: __m256i) -> __m256i {
         let blank = _mm256_or_si256(equal(half, b' '), equal(half, b'\t'));
         _mm256_or_si256(blank, _mm256_or_si256(equal(half, b'\n'), equal(half, b'\r')))
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn both(low: __m256i, high: __m256i) -> u64 {
-        let bits = |half: __m256i| u64::from(_mm256_movemask_epi8(half).cast_unsigned());
-        bits(low) | bits(high) << 32
     }
 }
 
@@ -225,7 +204,7 @@ mod tests {
             let text = tokens + &"]".repeat(BLOCK);
             let (run, slow) = (run_at(text.as_bytes(), 0), slow_run(text.as_bytes(), 0));
             #[cfg(target_arch = "x86_64")]
-            if std::is_x86_feature_detected!("avx2") {
+            if super::super::avx2::is_there() {
                 prop_assert_eq!(run, slow, "{}", text);
             }
             prop_assert!(run.count <= slow.count, "{}", text);

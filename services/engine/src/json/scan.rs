@@ -176,8 +176,8 @@ impl<'t> Scanner<'t> {
 
     fn scan_chunk(&mut self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("bmi1") {
-            // SAFETY: the processor was just seen to have what the function is compiled for.
+        if super::avx2::is_there() {
+            // SAFETY: the processor was just seen to have each feature that the function is compiled for.
             return unsafe { self.scan_chunk_avx2() };
         }
         self.scan_chunk_by(masks_of)
@@ -186,7 +186,7 @@ impl<'t> Scanner<'t> {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
     fn scan_chunk_avx2(&mut self) -> bool {
-        self.scan_chunk_by(|block| avx2::masks_of(block))
+        self.scan_chunk_by(|block| wide::masks_of(block))
     }
 
     #[inline(always)]
@@ -331,12 +331,13 @@ fn masks_of(block: &[u8; BLOCK]) -> Masks {
 
 /// The masks of a block by 32 bytes at a time.
 #[cfg(target_arch = "x86_64")]
-mod avx2 {
+mod wide {
     use std::arch::x86_64::{
-        __m256i, _mm_loadu_si128, _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256,
-        _mm256_max_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_shuffle_epi8,
+        __m256i, _mm_loadu_si128, _mm256_broadcastsi128_si256, _mm256_cmpeq_epi8, _mm256_max_epu8,
+        _mm256_or_si256, _mm256_set1_epi8, _mm256_shuffle_epi8,
     };
 
+    use super::super::avx2::{both, equal, halves_of};
     use super::{BLOCK, Masks};
 
     /// By the low half of a byte, the only white space with that half; else a byte with another half.
@@ -349,32 +350,21 @@ mod avx2 {
     #[target_feature(enable = "avx2")]
     #[inline]
     pub(super) fn masks_of(block: &[u8; BLOCK]) -> Masks {
-        let (low, high) = (half_of(block, 0), half_of(block, 32));
-        let white_space = table(&WHITE_SPACE);
-        let structure = table(&STRUCTURE);
-        let is = |byte: u8| both(equal(low, byte), equal(high, byte));
-        let find = |half: __m256i, table: __m256i, case: __m256i| {
-            _mm256_movemask_epi8(_mm256_cmpeq_epi8(
-                _mm256_or_si256(half, case),
-                _mm256_shuffle_epi8(table, half),
-            ))
+        let [low, high] = halves_of(block);
+        let (white_space, structure) = (table(&WHITE_SPACE), table(&STRUCTURE));
+        let is = |byte: u8| both([equal(low, byte), equal(high, byte)]);
+        let found = |half: __m256i, table: __m256i, case: __m256i| {
+            _mm256_cmpeq_epi8(_mm256_or_si256(half, case), _mm256_shuffle_epi8(table, half))
         };
+        let find = |table, case| both([found(low, table, case), found(high, table, case)]);
         let (as_it_is, curly) = (_mm256_set1_epi8(0), _mm256_set1_epi8(0x20));
         Masks {
             quote: is(b'"'),
             backslash: is(b'\\'),
-            control: both(below_space(low), below_space(high)),
-            structure: both(find(low, structure, curly), find(high, structure, curly)),
-            white_space: both(find(low, white_space, as_it_is), find(high, white_space, as_it_is)),
+            control: both([below_space(low), below_space(high)]),
+            structure: find(structure, curly),
+            white_space: find(white_space, as_it_is),
         }
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn half_of(block: &[u8; BLOCK], at: usize) -> __m256i {
-        let half: &[u8; 32] = block[at..].first_chunk().expect("half of a block");
-        // SAFETY: 32 bytes were just borrowed, and the load asks for no alignment.
-        unsafe { _mm256_loadu_si256(std::ptr::from_ref(half).cast()) }
     }
 
     #[target_feature(enable = "avx2")]
@@ -387,19 +377,9 @@ mod avx2 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    fn equal(half: __m256i, byte: u8) -> i32 {
-        _mm256_movemask_epi8(_mm256_cmpeq_epi8(half, _mm256_set1_epi8(byte.cast_signed())))
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn below_space(half: __m256i) -> i32 {
+    fn below_space(half: __m256i) -> __m256i {
         let most = _mm256_set1_epi8(0x1F);
-        _mm256_movemask_epi8(_mm256_cmpeq_epi8(_mm256_max_epu8(half, most), most))
-    }
-
-    fn both(low: i32, high: i32) -> u64 {
-        u64::from(low.cast_unsigned()) | u64::from(high.cast_unsigned()) << 32
+        _mm256_cmpeq_epi8(_mm256_max_epu8(half, most), most)
     }
 }
 
@@ -462,9 +442,9 @@ mod tests {
             let structure = |masks: Masks| masks.structure & !masks.control;
             let plain = masks_of(&block);
             #[cfg(target_arch = "x86_64")]
-            if std::is_x86_feature_detected!("avx2") {
+            if super::super::avx2::is_there() {
                 // SAFETY: the processor was just seen to have it.
-                let fast = unsafe { avx2::masks_of(&block) };
+                let fast = unsafe { wide::masks_of(&block) };
                 prop_assert_eq!(bits(fast), bits(plain));
                 prop_assert_eq!(structure(fast), structure(plain));
             }
