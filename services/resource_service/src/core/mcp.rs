@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use mcpgateway_engine::json::{Kind, Node, unescape};
+use mcpgateway_engine::json::{Kind, Node};
 use mcpgateway_engine::{Error, Payload, Result, runtime};
 use mcpgateway_mcp::{Call, Session, SessionOptions};
 
@@ -163,14 +163,10 @@ fn body(content: &Node) -> Result<Payload> {
     if let Some(blob) = content.get("blob") {
         return blob.base64();
     }
-    let node = content.get("text");
-    let Some((node, raw)) = node.as_ref().and_then(|node| Some((node, node.raw_text()?))) else {
-        return Err(Error::invalid_reply("resources/read: contents with neither a text nor a blob"));
-    };
-    Ok(match unescape(raw) {
-        Cow::Borrowed(_) => node.raw().slice(1..=raw.len()).into(),
-        Cow::Owned(text) => text.into(),
-    })
+    match content.get("text") {
+        Some(text) if text.kind() == Kind::String => text.text_payload(),
+        _ => Err(Error::invalid_reply("resources/read: contents with neither a text nor a blob")),
+    }
 }
 
 #[cfg(test)]

@@ -269,7 +269,7 @@ impl Content {
         };
         match source(node, self.kind()) {
             Some((node, true)) => node.base64(),
-            Some((node, false)) => text_of(&node),
+            Some((node, false)) => node.text_payload(),
             None => Err(Error::new(
                 ErrorKind::WrongKind,
                 "this piece of content has no bytes of its own: it is a link, or of a kind that is not known here",
@@ -358,14 +358,6 @@ fn source(node: &Node, kind: ContentKind) -> Option<(Node, bool)> {
         }
         ContentKind::ResourceLink | ContentKind::Other => None,
     }
-}
-
-fn text_of(node: &Node) -> Result<Payload> {
-    let Some(raw) = node.raw_text() else { return Err(node.error("a text is expected here")) };
-    Ok(match mcpgateway_engine::json::unescape(raw) {
-        Cow::Borrowed(_) => node.raw().slice(1..=raw.len()).into(),
-        Cow::Owned(text) => text.into(),
-    })
 }
 
 #[cfg(test)]
