@@ -1,6 +1,7 @@
 """Fixtures of every test here: the loopback agent, clients for it, and the rule that no buffer stays borrowed."""
 
 import gc
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -23,6 +24,12 @@ def _no_proxy_from_the_machine() -> Iterator[None]:
             patch.delenv(name, raising=False)
             patch.delenv(name.upper(), raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children_hear_ctrl_c() -> None:
+    """Who starts the tests in the background of a shell has SIGINT ignored, and so has every process after it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
