@@ -15,7 +15,7 @@ import io
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -312,34 +312,44 @@ _embeddings(np.float64, "float64")
 _embeddings(np.float32, "float32")
 
 
-@contender("columns", "ours")
-def _(text: bytes) -> Call:
-    from mcpgateway_rust import Document
-
-    return lambda: Document(text).columns(list(COLUMNS))
+def _columns_of(records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: np.array([record[name] for record in records]) for name in COLUMNS}
 
 
-@contender("columns-open", "ours")
-def _(text: bytes) -> Call:
-    from mcpgateway_rust import Document
-
-    document = Document(text)
-    return lambda: document.columns(list(COLUMNS))
+def _texts_of(records: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: [record[name] for record in records] for name in TEXT_COLUMNS}
 
 
-@contender("columns", "orjson")
-def _(text: bytes) -> Call:
-    import orjson
+def _table(case: str, columns: Sequence[str], columns_of: Callable[[list[dict[str, Any]]], dict[str, Any]]) -> None:
+    @contender(case, "ours")
+    def _(text: bytes) -> Call:
+        from mcpgateway_rust import Document
 
-    return lambda: _columns_of(orjson.loads(text))
+        return lambda: Document(text).columns(list(columns))
+
+    @contender(f"{case}-open", "ours")
+    def _(text: bytes) -> Call:
+        from mcpgateway_rust import Document
+
+        document = Document(text)
+        return lambda: document.columns(list(columns))
+
+    @contender(case, "orjson")
+    def _(text: bytes) -> Call:
+        import orjson
+
+        return lambda: columns_of(orjson.loads(text))
+
+    @contender(f"{case}-open", "orjson")
+    def _(text: bytes) -> Call:
+        import orjson
+
+        objects = orjson.loads(text)
+        return lambda: columns_of(objects)
 
 
-@contender("columns-open", "orjson")
-def _(text: bytes) -> Call:
-    import orjson
-
-    objects = orjson.loads(text)
-    return lambda: _columns_of(objects)
+_table("columns", COLUMNS, _columns_of)
+_table("texts", TEXT_COLUMNS, _texts_of)
 
 
 @contender("columns", "jiter")
@@ -401,36 +411,6 @@ def _(text: bytes) -> Call:
     return read
 
 
-@contender("texts", "ours")
-def _(text: bytes) -> Call:
-    from mcpgateway_rust import Document
-
-    return lambda: Document(text).columns(list(TEXT_COLUMNS))
-
-
-@contender("texts-open", "ours")
-def _(text: bytes) -> Call:
-    from mcpgateway_rust import Document
-
-    document = Document(text)
-    return lambda: document.columns(list(TEXT_COLUMNS))
-
-
-@contender("texts", "orjson")
-def _(text: bytes) -> Call:
-    import orjson
-
-    return lambda: _texts_of(orjson.loads(text))
-
-
-@contender("texts-open", "orjson")
-def _(text: bytes) -> Call:
-    import orjson
-
-    objects = orjson.loads(text)
-    return lambda: _texts_of(objects)
-
-
 @contender("texts", "polars")
 def _(text: bytes) -> Call:
     import polars
@@ -440,14 +420,6 @@ def _(text: bytes) -> Call:
         return {name: frame[name].to_list() for name in TEXT_COLUMNS}
 
     return read
-
-
-def _texts_of(records: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: [record[name] for record in records] for name in TEXT_COLUMNS}
-
-
-def _columns_of(records: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: np.array([record[name] for record in records]) for name in COLUMNS}
 
 
 # --- a file part ------------------------------------------------------------------------------------------------------
